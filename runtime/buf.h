@@ -1,0 +1,73 @@
+/* A growable byte queue: bytes are appended at the end and consumed from the front. Output queues
+ * and the TLS engine's BIO stand on it. A zeroed struct is an empty queue; an empty queue owns no
+ * memory. No function here calls back; failure of an allocation leaves the queue as it was.
+ */
+#ifndef ML_BUF_H
+#define ML_BUF_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "error.h"
+
+struct ml_buf {
+  uint8_t *data;   /* NULL when empty and nothing is reserved */
+  size_t start;    /* first byte not consumed */
+  size_t end;      /* one past the last byte appended */
+  size_t capacity; /* size of data */
+};
+
+/* Makes room for `n` more bytes, moving or growing as needed. 0, or -1 when memory is short. Use
+ * ml_buf_reserve. */
+ML_MUST_CHECK int ml_buf_grow(struct ml_buf *buf, size_t n);
+
+/* Forgets the contents and gives all memory back. The queue may be used again. */
+void ml_buf_free(struct ml_buf *buf);
+
+/* Number of bytes waiting. */
+static inline size_t ml_buf_size(const struct ml_buf *buf)
+{
+  return buf->end - buf->start;
+}
+
+/* The bytes waiting, ml_buf_size of them. Valid until the next reserve, append, consume or free. */
+static inline const uint8_t *ml_buf_data(const struct ml_buf *buf)
+{
+  return buf->data + buf->start;
+}
+
+/* Room for at least `n` bytes (n > 0) after the end, to be filled and then committed; NULL when
+ * memory is short. */
+ML_MUST_CHECK static inline uint8_t *ml_buf_reserve(struct ml_buf *buf, size_t n)
+{
+  if (buf->capacity - buf->end < n && ml_buf_grow(buf, n) != 0) return NULL;
+  return buf->data + buf->end;
+}
+
+/* Takes the first `n` bytes of the room reserved last into the queue. */
+static inline void ml_buf_commit(struct ml_buf *buf, size_t n)
+{
+  buf->end += n;
+}
+
+/* Appends a copy. 0, or -1 when memory is short. */
+ML_MUST_CHECK static inline int ml_buf_append(struct ml_buf *buf, const void *data, size_t n)
+{
+  if (n == 0) return 0;
+  uint8_t *room = ml_buf_reserve(buf, n);
+  if (room == NULL) return -1;
+  memcpy(room, data, n);
+  buf->end += n;
+  return 0;
+}
+
+/* Drops `n` ≤ ml_buf_size bytes from the front; a queue that becomes empty gives its memory back.
+ */
+static inline void ml_buf_consume(struct ml_buf *buf, size_t n)
+{
+  buf->start += n;
+  if (buf->start == buf->end) ml_buf_free(buf);
+}
+
+#endif

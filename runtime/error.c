@@ -1,0 +1,343 @@
+#include "error.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *ml_errno_name(int number)
+{
+  static _Thread_local char unknown[16];
+  const char *name = strerrorname_np(number);
+  if (name) return name;
+  snprintf(unknown, sizeof(unknown), "E%d", number);
+  return unknown;
+}
+
+void ml_error_system(struct ml_error *err, int number, const char *syscall)
+{
+  ml_error_system_at(err, number, syscall, "", 0);
+}
+
+void ml_error_system_at(struct ml_error *err, int number, const char *syscall, const char *address,
+                        int port)
+{
+  memset(err, 0, sizeof(*err));
+  err->origin = ML_ORIGIN_SYSTEM;
+  err->number = number;
+  snprintf(err->code, sizeof(err->code), "%s", ml_errno_name(number));
+  snprintf(err->syscall, sizeof(err->syscall), "%s", syscall);
+  snprintf(err->address, sizeof(err->address), "%s", address);
+  err->port = port;
+  int n = snprintf(err->message, sizeof(err->message), "%s %s", syscall, err->code);
+  if (address[0] == '\0') return;
+  n += snprintf(err->message + n, sizeof(err->message) - (size_t)n, " %s", err->address);
+  if (port > 0) snprintf(err->message + n, sizeof(err->message) - (size_t)n, ":%d", port);
+}
+
+/* The part of a code that names the library. Libraries that OpenSSL 3 added (providers, decoders)
+ * have none. */
+static const char *library_prefix(int library)
+{
+  switch (library) {
+  case ERR_LIB_SSL:
+    return "SSL_";
+  case ERR_LIB_SYS:
+    return "OSSL_SYS_";
+  case ERR_LIB_BN:
+    return "OSSL_BN_";
+  case ERR_LIB_RSA:
+    return "OSSL_RSA_";
+  case ERR_LIB_DH:
+    return "OSSL_DH_";
+  case ERR_LIB_EVP:
+    return "OSSL_EVP_";
+  case ERR_LIB_BUF:
+    return "OSSL_BUF_";
+  case ERR_LIB_OBJ:
+    return "OSSL_OBJ_";
+  case ERR_LIB_PEM:
+    return "OSSL_PEM_";
+  case ERR_LIB_DSA:
+    return "OSSL_DSA_";
+  case ERR_LIB_X509:
+    return "OSSL_X509_";
+  case ERR_LIB_ASN1:
+    return "OSSL_ASN1_";
+  case ERR_LIB_CONF:
+    return "OSSL_CONF_";
+  case ERR_LIB_CRYPTO:
+    return "OSSL_CRYPTO_";
+  case ERR_LIB_EC:
+    return "OSSL_EC_";
+  case ERR_LIB_BIO:
+    return "OSSL_BIO_";
+  case ERR_LIB_PKCS7:
+    return "OSSL_PKCS7_";
+  case ERR_LIB_X509V3:
+    return "OSSL_X509V3_";
+  case ERR_LIB_PKCS12:
+    return "OSSL_PKCS12_";
+  case ERR_LIB_RAND:
+    return "OSSL_RAND_";
+  case ERR_LIB_DSO:
+    return "OSSL_DSO_";
+  case ERR_LIB_ENGINE:
+    return "OSSL_ENGINE_";
+  case ERR_LIB_OCSP:
+    return "OSSL_OCSP_";
+  case ERR_LIB_UI:
+    return "OSSL_UI_";
+  case ERR_LIB_OSSL_STORE:
+    return "OSSL_OSSL_STORE_";
+  case ERR_LIB_CMS:
+    return "OSSL_CMS_";
+  case ERR_LIB_TS:
+    return "OSSL_TS_";
+  case ERR_LIB_CT:
+    return "OSSL_CT_";
+  case ERR_LIB_KDF:
+    return "OSSL_KDF_";
+  default:
+    return "OSSL_";
+  }
+}
+
+static void append_upper(char *out, size_t size, const char *text)
+{
+  size_t n = strlen(out);
+  for (; *text && n + 1 < size; text++)
+    out[n++] = *text == ' ' ? '_' : (char)toupper((unsigned char)*text);
+  out[n] = '\0';
+}
+
+void ml_error_openssl(struct ml_error *err, const char *fallback)
+{
+  unsigned long number = ERR_get_error();
+  ERR_clear_error();
+  memset(err, 0, sizeof(*err));
+  err->origin = ML_ORIGIN_TLS;
+  err->number = (long)number;
+  if (number == 0) {
+    snprintf(err->message, sizeof(err->message), "%s", fallback);
+    snprintf(err->code, sizeof(err->code), "ERR_SSL_UNKNOWN");
+    return;
+  }
+  ERR_error_string_n(number, err->message, sizeof(err->message));
+  const char *library = ERR_lib_error_string(number);
+  const char *reason = ERR_reason_error_string(number);
+  if (library) snprintf(err->library, sizeof(err->library), "%s", library);
+  if (!reason) reason = ERR_SYSTEM_ERROR(number) ? strerror(ERR_GET_REASON(number)) : fallback;
+  snprintf(err->reason, sizeof(err->reason), "%s", reason);
+  snprintf(err->code, sizeof(err->code), "ERR_%s", library_prefix(ERR_GET_LIB(number)));
+  append_upper(err->code, sizeof(err->code), err->reason);
+}
+
+void ml_error_verify(struct ml_error *err, long number)
+{
+  memset(err, 0, sizeof(*err));
+  err->origin = ML_ORIGIN_VERIFY;
+  err->number = number;
+  snprintf(err->code, sizeof(err->code), "%s", ml_verify_name(number));
+  snprintf(err->message, sizeof(err->message), "%s", X509_verify_cert_error_string(number));
+  snprintf(err->reason, sizeof(err->reason), "%s", X509_verify_cert_error_string(number));
+}
+
+void ml_error_misuse(struct ml_error *err, const char *code, const char *format, ...)
+{
+  memset(err, 0, sizeof(*err));
+  err->origin = ML_ORIGIN_MISUSE;
+  snprintf(err->code, sizeof(err->code), "%s", code);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(err->message, sizeof(err->message), format, arguments);
+  va_end(arguments);
+}
+
+const char *ml_verify_name(long number)
+{
+#define NAME(name)                                                                                 \
+  case X509_V_ERR_##name:                                                                          \
+    return #name
+  switch (number) {
+    NAME(UNSPECIFIED);
+    NAME(UNABLE_TO_GET_ISSUER_CERT);
+    NAME(UNABLE_TO_GET_CRL);
+    NAME(UNABLE_TO_DECRYPT_CERT_SIGNATURE);
+    NAME(UNABLE_TO_DECRYPT_CRL_SIGNATURE);
+    NAME(UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY);
+    NAME(CERT_SIGNATURE_FAILURE);
+    NAME(CRL_SIGNATURE_FAILURE);
+    NAME(CERT_NOT_YET_VALID);
+    NAME(CERT_HAS_EXPIRED);
+    NAME(CRL_NOT_YET_VALID);
+    NAME(CRL_HAS_EXPIRED);
+    NAME(ERROR_IN_CERT_NOT_BEFORE_FIELD);
+    NAME(ERROR_IN_CERT_NOT_AFTER_FIELD);
+    NAME(ERROR_IN_CRL_LAST_UPDATE_FIELD);
+    NAME(ERROR_IN_CRL_NEXT_UPDATE_FIELD);
+    NAME(OUT_OF_MEM);
+    NAME(DEPTH_ZERO_SELF_SIGNED_CERT);
+    NAME(SELF_SIGNED_CERT_IN_CHAIN);
+    NAME(UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
+    NAME(UNABLE_TO_VERIFY_LEAF_SIGNATURE);
+    NAME(CERT_CHAIN_TOO_LONG);
+    NAME(CERT_REVOKED);
+    NAME(NO_ISSUER_PUBLIC_KEY);
+    NAME(PATH_LENGTH_EXCEEDED);
+    NAME(INVALID_PURPOSE);
+    NAME(CERT_UNTRUSTED);
+    NAME(CERT_REJECTED);
+    NAME(SUBJECT_ISSUER_MISMATCH);
+    NAME(AKID_SKID_MISMATCH);
+    NAME(AKID_ISSUER_SERIAL_MISMATCH);
+    NAME(KEYUSAGE_NO_CERTSIGN);
+    NAME(UNABLE_TO_GET_CRL_ISSUER);
+    NAME(UNHANDLED_CRITICAL_EXTENSION);
+    NAME(KEYUSAGE_NO_CRL_SIGN);
+    NAME(UNHANDLED_CRITICAL_CRL_EXTENSION);
+    NAME(INVALID_NON_CA);
+    NAME(PROXY_PATH_LENGTH_EXCEEDED);
+    NAME(KEYUSAGE_NO_DIGITAL_SIGNATURE);
+    NAME(PROXY_CERTIFICATES_NOT_ALLOWED);
+    NAME(INVALID_EXTENSION);
+    NAME(INVALID_POLICY_EXTENSION);
+    NAME(NO_EXPLICIT_POLICY);
+    NAME(DIFFERENT_CRL_SCOPE);
+    NAME(UNSUPPORTED_EXTENSION_FEATURE);
+    NAME(UNNESTED_RESOURCE);
+    NAME(PERMITTED_VIOLATION);
+    NAME(EXCLUDED_VIOLATION);
+    NAME(SUBTREE_MINMAX);
+    NAME(APPLICATION_VERIFICATION);
+    NAME(UNSUPPORTED_CONSTRAINT_TYPE);
+    NAME(UNSUPPORTED_CONSTRAINT_SYNTAX);
+    NAME(UNSUPPORTED_NAME_SYNTAX);
+    NAME(CRL_PATH_VALIDATION_ERROR);
+    NAME(PATH_LOOP);
+    NAME(SUITE_B_INVALID_VERSION);
+    NAME(SUITE_B_INVALID_ALGORITHM);
+    NAME(SUITE_B_INVALID_CURVE);
+    NAME(SUITE_B_INVALID_SIGNATURE_ALGORITHM);
+    NAME(SUITE_B_LOS_NOT_ALLOWED);
+    NAME(SUITE_B_CANNOT_SIGN_P_384_WITH_P_256);
+    NAME(HOSTNAME_MISMATCH);
+    NAME(EMAIL_MISMATCH);
+    NAME(IP_ADDRESS_MISMATCH);
+    NAME(DANE_NO_MATCH);
+    NAME(EE_KEY_TOO_SMALL);
+    NAME(CA_KEY_TOO_SMALL);
+    NAME(CA_MD_TOO_WEAK);
+    NAME(INVALID_CALL);
+    NAME(STORE_LOOKUP);
+    NAME(NO_VALID_SCTS);
+    NAME(PROXY_SUBJECT_NAME_VIOLATION);
+    NAME(OCSP_VERIFY_NEEDED);
+    NAME(OCSP_VERIFY_FAILED);
+    NAME(OCSP_CERT_UNKNOWN);
+    NAME(UNSUPPORTED_SIGNATURE_ALGORITHM);
+    NAME(SIGNATURE_ALGORITHM_MISMATCH);
+    NAME(SIGNATURE_ALGORITHM_INCONSISTENCY);
+    NAME(INVALID_CA);
+    NAME(PATHLEN_INVALID_FOR_NON_CA);
+    NAME(PATHLEN_WITHOUT_KU_KEY_CERT_SIGN);
+    NAME(KU_KEY_CERT_SIGN_INVALID_FOR_NON_CA);
+    NAME(ISSUER_NAME_EMPTY);
+    NAME(SUBJECT_NAME_EMPTY);
+    NAME(MISSING_AUTHORITY_KEY_IDENTIFIER);
+    NAME(MISSING_SUBJECT_KEY_IDENTIFIER);
+    NAME(EMPTY_SUBJECT_ALT_NAME);
+    NAME(EMPTY_SUBJECT_SAN_NOT_CRITICAL);
+    NAME(CA_BCONS_NOT_CRITICAL);
+    NAME(AUTHORITY_KEY_IDENTIFIER_CRITICAL);
+    NAME(SUBJECT_KEY_IDENTIFIER_CRITICAL);
+    NAME(CA_CERT_MISSING_KEY_USAGE);
+    NAME(EXTENSIONS_REQUIRE_VERSION_3);
+    NAME(EC_KEY_EXPLICIT_PARAMS);
+  case X509_V_OK:
+    return "OK";
+  default:
+    return "UNSPECIFIED";
+  }
+#undef NAME
+}
+
+const char *ml_alert_name(int alert)
+{
+  switch (alert) {
+  case 0:
+    return "close_notify";
+  case 10:
+    return "unexpected_message";
+  case 20:
+    return "bad_record_mac";
+  case 21:
+    return "decryption_failed";
+  case 22:
+    return "record_overflow";
+  case 30:
+    return "decompression_failure";
+  case 40:
+    return "handshake_failure";
+  case 41:
+    return "no_certificate";
+  case 42:
+    return "bad_certificate";
+  case 43:
+    return "unsupported_certificate";
+  case 44:
+    return "certificate_revoked";
+  case 45:
+    return "certificate_expired";
+  case 46:
+    return "certificate_unknown";
+  case 47:
+    return "illegal_parameter";
+  case 48:
+    return "unknown_ca";
+  case 49:
+    return "access_denied";
+  case 50:
+    return "decode_error";
+  case 51:
+    return "decrypt_error";
+  case 60:
+    return "export_restriction";
+  case 70:
+    return "protocol_version";
+  case 71:
+    return "insufficient_security";
+  case 80:
+    return "internal_error";
+  case 86:
+    return "inappropriate_fallback";
+  case 90:
+    return "user_canceled";
+  case 100:
+    return "no_renegotiation";
+  case 109:
+    return "missing_extension";
+  case 110:
+    return "unsupported_extension";
+  case 111:
+    return "certificate_unobtainable";
+  case 112:
+    return "unrecognized_name";
+  case 113:
+    return "bad_certificate_status_response";
+  case 114:
+    return "bad_certificate_hash_value";
+  case 115:
+    return "unknown_psk_identity";
+  case 116:
+    return "certificate_required";
+  case 120:
+    return "no_application_protocol";
+  default:
+    return "unknown";
+  }
+}

@@ -1,0 +1,68 @@
+#include "tls_bio.h"
+
+#include <string.h>
+
+static int io_read(BIO *bio, char *out, size_t size, size_t *done)
+{
+  struct ml_tls_io *io = BIO_get_data(bio);
+  BIO_clear_retry_flags(bio);
+  if (io->in_len == 0) {
+    BIO_set_retry_read(bio);
+    return 0;
+  }
+  size_t n = size < io->in_len ? size : io->in_len;
+  memcpy(out, io->in, n);
+  io->in += n;
+  io->in_len -= n;
+  *done = n;
+  return 1;
+}
+
+static int io_write(BIO *bio, const char *data, size_t len, size_t *done)
+{
+  struct ml_tls_io *io = BIO_get_data(bio);
+  BIO_clear_retry_flags(bio);
+  if (ml_buf_append(&io->out, data, len) != 0) return 0;
+  *done = len;
+  return 1;
+}
+
+static long io_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+  (void)number;
+  (void)pointer;
+  struct ml_tls_io *io = BIO_get_data(bio);
+  switch (command) {
+  case BIO_CTRL_FLUSH:
+    return 1;
+  case BIO_CTRL_PENDING:
+    return (long)io->in_len;
+  case BIO_CTRL_WPENDING:
+    return (long)ml_buf_size(&io->out);
+  default:
+    return 0;
+  }
+}
+
+/* One method table for the process; OpenSSL wants it made at run time. */
+static BIO_METHOD *method(void)
+{
+  static BIO_METHOD *shared;
+  if (shared) return shared;
+  BIO_METHOD *fresh = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "moonlatch engine");
+  if (!fresh) return NULL;
+  BIO_meth_set_read_ex(fresh, io_read);
+  BIO_meth_set_write_ex(fresh, io_write);
+  BIO_meth_set_ctrl(fresh, io_ctrl);
+  return shared = fresh;
+}
+
+BIO *ml_tls_bio_new(struct ml_tls_io *io)
+{
+  BIO_METHOD *table = method();
+  BIO *bio = table ? BIO_new(table) : NULL;
+  if (!bio) return NULL;
+  BIO_set_data(bio, io);
+  BIO_set_init(bio, 1);
+  return bio;
+}

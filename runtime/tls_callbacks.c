@@ -1,0 +1,174 @@
+#include "tls_callbacks.h"
+
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tls_engine_internal.h"
+#include "tls_hello.h"
+#include "tls_tickets.h"
+
+static int take_servername(struct ml_tls *tls, SSL *ssl, int *alert)
+{
+  char name[ML_SERVERNAME_MAX + 1];
+  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return -1;
+  if (name[0] == '\0') return 0;
+  free(tls->servername);
+  tls->servername = strdup(name);
+  if (tls->servername) return 0;
+  *alert = SSL_AD_INTERNAL_ERROR;
+  return -1;
+}
+
+/* SSL_CTX_set_client_hello_cb(3). Suspends until the owner has chosen a context. */
+static int on_client_hello(SSL *ssl, int *alert, void *arg)
+{
+  (void)arg;
+  struct ml_tls *tls = ml_tls_of(ssl);
+  if (!tls || !tls->server || tls->context_chosen) return SSL_CLIENT_HELLO_SUCCESS;
+  struct ml_pause *pause = &tls->pause;
+  if (pause->phase == ML_PAUSE_IDLE) {
+    if (take_servername(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+    if (!tls->ask_context) {
+      tls->context_chosen = true;
+      return SSL_CLIENT_HELLO_SUCCESS;
+    }
+    ml_tls_ask(tls, ML_ASK_CONTEXT);
+  }
+  if (pause->phase == ML_PAUSE_ASKED) return SSL_CLIENT_HELLO_RETRY;
+
+  pause->phase = ML_PAUSE_IDLE;
+  tls->context_chosen = true;
+  *alert = SSL_AD_INTERNAL_ERROR;
+  if (pause->refused) {
+    *alert = pause->alert;
+    return SSL_CLIENT_HELLO_ERROR;
+  }
+  if (pause->context) {
+    ml_tls_context_unref(tls->context);
+    tls->context = pause->context;
+    pause->context = NULL;
+    struct ml_error err;
+    if (ml_tls_context_apply(tls->context, ssl, ml_tls_policy(tls), &err) != 0) {
+      ml_tls_set_error(tls, &err);
+      pause->refused = true;
+      return SSL_CLIENT_HELLO_ERROR;
+    }
+  }
+  ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+  return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/* The chain has been judged: either the verdict fails the handshake, or it is only kept for the
+ * script to see. */
+static int conclude(struct ml_tls *tls, X509_STORE_CTX *store, long verdict)
+{
+  tls->verify_result = verdict;
+  X509_STORE_CTX_set_error(store, (int)verdict);
+  return verdict == X509_V_OK || !tls->reject_unauthorized;
+}
+
+/* Verification comes back after ML_ASK_IDENTITY: the chain need not be built twice. */
+static int resume_verification(struct ml_tls *tls, X509_STORE_CTX *store)
+{
+  tls->pause.phase = ML_PAUSE_IDLE;
+  tls->identity_judged = true;
+  X509_STORE_CTX_set0_verified_chain(store, tls->candidate_chain);
+  tls->candidate_chain = NULL;
+  if (tls->pause.refused) {
+    X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+    return 0;
+  }
+  return conclude(tls, store, tls->pause.accepted ? X509_V_OK : X509_V_ERR_HOSTNAME_MISMATCH);
+}
+
+/* SSL_CTX_set_cert_verify_callback(3). A client whose chain is good suspends (SSL_set_retry_verify)
+ * until the owner has compared the name; so no script runs on OpenSSL's stack, and the client's
+ * flight waits for the verdict. */
+static int on_verify(X509_STORE_CTX *store, void *arg)
+{
+  (void)arg;
+  SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+  struct ml_tls *tls = ml_tls_of(ssl);
+  if (tls->pause.ask == ML_ASK_IDENTITY) {
+    if (tls->pause.phase == ML_PAUSE_ASKED) {
+      SSL_set_retry_verify(ssl);
+      return 1;
+    }
+    if (tls->pause.phase == ML_PAUSE_ANSWERED) return resume_verification(tls, store);
+  }
+  int good = X509_verify_cert(store) == 1;
+  long verdict = X509_STORE_CTX_get_error(store);
+  if (!good && verdict == X509_V_OK) verdict = X509_V_ERR_UNSPECIFIED;
+  if (verdict != X509_V_OK || !tls->ask_identity) return conclude(tls, store, verdict);
+
+  X509_free(tls->candidate);
+  tls->candidate = X509_STORE_CTX_get0_cert(store);
+  X509_up_ref(tls->candidate);
+  sk_X509_pop_free(tls->candidate_chain, X509_free);
+  tls->candidate_chain = X509_STORE_CTX_get1_chain(store);
+  ml_tls_ask(tls, ML_ASK_IDENTITY);
+  SSL_set_retry_verify(ssl);
+  return 1;
+}
+
+/* SSL_CTX_set_alpn_select_cb(3): the server's order decides; nothing in common is fatal (RFC
+ * 7301, 3.2). */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                   const unsigned char *in, unsigned in_len, void *arg)
+{
+  (void)arg;
+  struct ml_tls *tls = ml_tls_of(ssl);
+  if (tls->alpn_len == 0) return SSL_TLSEXT_ERR_NOACK;
+  int found = SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, tls->alpn,
+                                    (unsigned)tls->alpn_len, in, in_len);
+  return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* SSL_CTX_sess_set_new_cb(3). Returning 1 keeps the reference. */
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+  struct ml_tls *tls = ml_tls_of(ssl);
+  if (tls->server || !tls->want_sessions) return 0;
+  ml_tls_note_session(tls, session);
+  return 1;
+}
+
+static void on_info(const SSL *ssl, int where, int value)
+{
+  if (!(where & SSL_CB_ALERT)) return;
+  struct ml_tls *tls = ml_tls_of(ssl);
+  int alert = value & 0xff;
+  if (!tls || alert == SSL_AD_CLOSE_NOTIFY) return;
+  tls->alert = alert;
+  tls->alert_from = (where & SSL_CB_READ) ? ML_ALERT_PEER : ML_ALERT_LOCAL;
+}
+
+static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                         EVP_MAC_CTX *mac, int sealing)
+{
+  struct ml_tls *tls = ml_tls_of(ssl);
+  return ml_tls_tickets_init(ml_tls_context_tickets(tls->initial_context), name, iv, cipher, mac,
+                             sealing);
+}
+
+static void on_keylog(const SSL *ssl, const char *line)
+{
+  struct ml_tls *tls = ml_tls_of(ssl);
+  if (tls && tls->want_keylog) ml_tls_note_keylog(tls, line);
+}
+
+void ml_tls_install_callbacks(SSL_CTX *ssl)
+{
+  SSL_CTX_set_client_hello_cb(ssl, on_client_hello, NULL);
+  SSL_CTX_set_cert_verify_callback(ssl, on_verify, NULL);
+  SSL_CTX_set_alpn_select_cb(ssl, on_alpn, NULL);
+  SSL_CTX_sess_set_new_cb(ssl, on_new_session);
+  SSL_CTX_set_info_callback(ssl, on_info);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, on_ticket_key);
+}
+
+void ml_tls_install_keylog(SSL_CTX *ssl)
+{
+  SSL_CTX_set_keylog_callback(ssl, on_keylog);
+}

@@ -1,0 +1,14 @@
+/* The one place where OpenSSL's callbacks are installed. Every context gets all of them: what a
+ * connection does with them is decided by its engine, so that switching contexts at ClientHello
+ * changes no behaviour. */
+#ifndef ML_TLS_CALLBACKS_H
+#define ML_TLS_CALLBACKS_H
+
+#include <openssl/ssl.h>
+
+void ml_tls_install_callbacks(SSL_CTX *ssl);
+
+/* Installed apart because OpenSSL formats the lines for every connection once it is there. */
+void ml_tls_install_keylog(SSL_CTX *ssl);
+
+#endif

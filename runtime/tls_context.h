@@ -1,0 +1,101 @@
+/* TLS contexts: keys, certificates, trust and protocol choices, built whole from one plain struct
+ * and then shared.
+ *
+ * A context is reference-counted and, once built, only read: any number of connections, servers and
+ * SNI names may share one. Not thread-safe.
+ */
+#ifndef ML_TLS_CONTEXT_H
+#define ML_TLS_CONTEXT_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+#define ML_TICKET_KEYS_SIZE 48
+
+struct ml_tls_context;
+
+/* PEM or DER in the caller's memory. */
+struct ml_tls_blob {
+  const char *data;
+  size_t len;
+  const char *passphrase; /* NULL: the options' own */
+};
+
+struct ml_tls_blobs {
+  const struct ml_tls_blob *items;
+  size_t count;
+};
+
+/* Everything a context is made from. All memory is the caller's and only read during
+ * ml_tls_context_new. Zero means "not given" throughout. */
+struct ml_tls_context_options {
+  struct ml_tls_blobs cert; /* PEM chains, leaf first */
+  struct ml_tls_blobs key;  /* PEM private keys */
+  struct ml_tls_blobs pfx;  /* PKCS#12, DER */
+  struct ml_tls_blobs ca;   /* PEM; with `own_trust`, replaces the system store even when empty */
+  struct ml_tls_blobs crl;  /* PEM; turns on revocation checks of the whole chain */
+  bool own_trust;
+  const char *passphrase;
+
+  const char *ciphers;       /* ciphers(1) list for TLS 1.2 and below; "" for none */
+  const char *cipher_suites; /* TLS 1.3 suites, colon-separated; "" for none */
+  const char *groups;        /* SSL_CTX_set1_groups_list(3) */
+  const char *sigalgs;       /* SSL_CTX_set1_sigalgs_list(3) */
+  struct ml_tls_blob dhparam;
+  bool dh_auto;
+
+  int min_version, max_version;        /* TLS1_2_VERSION…; 0: no bound */
+  uint64_t set_options, clear_options; /* SSL_OP_* */
+
+  const uint8_t
+      *session_id_context; /* at most SSL_MAX_SID_CTX_LENGTH bytes; NULL: derived, see below */
+  size_t session_id_context_len;
+  const char *application;    /* names the program in the derived session id context; may be NULL */
+  long session_timeout;       /* seconds; 0: OpenSSL's default, 300 */
+  const uint8_t *ticket_keys; /* ML_TICKET_KEYS_SIZE bytes: name, HMAC, AES; NULL: random */
+};
+
+/* Builds a context. On failure *out is untouched and err tells OpenSSL's reason. The session id
+ * context, when not given, is a hash over the application, the certificate and the trusted names,
+ * so that a session made under one context does not resume under another (CVE-2025-23419). */
+ML_MUST_CHECK int ml_tls_context_new(struct ml_tls_context **out,
+                                     const struct ml_tls_context_options *options,
+                                     struct ml_error *err);
+
+struct ml_tls_context *ml_tls_context_ref(struct ml_tls_context *context);
+void ml_tls_context_unref(struct ml_tls_context *context); /* NULL is fine */
+
+/* The OpenSSL object, owned by the context. */
+SSL_CTX *ml_tls_context_ssl(const struct ml_tls_context *context);
+
+/* Applies to `ssl` what SSL_set_SSL_CTX(3) leaves behind when a server switches contexts at
+ * ClientHello: the certificate, versions, options, groups, the client CA names and the session id
+ * context. `policy` (a small number standing for the server's client-certificate policy) is mixed
+ * into a derived session id context. */
+ML_MUST_CHECK int ml_tls_context_apply(const struct ml_tls_context *context, SSL *ssl,
+                                       uint8_t policy, struct ml_error *err);
+
+/* Makes connections of this context report key material (SSL_CTX_set_keylog_callback(3)).
+ * Idempotent; costs each handshake a few microseconds, so it is off until somebody listens. */
+void ml_tls_context_enable_keylog(struct ml_tls_context *context);
+
+/* Ticket keys, ML_TICKET_KEYS_SIZE bytes in Node's layout. Setting affects handshakes from now on.
+ */
+void ml_tls_context_get_ticket_keys(const struct ml_tls_context *context, uint8_t *keys);
+void ml_tls_context_set_ticket_keys(struct ml_tls_context *context, const uint8_t *keys);
+
+/* What `no own trust` means, for contexts built after the call. use_openssl_ca: OpenSSL's default
+ * locations with SSL_CERT_FILE and SSL_CERT_DIR; otherwise the locations OpenSSL was built with,
+ * the environment left aside. extra_file adds a PEM file (NULL: none). Fails when that file cannot
+ * be read; the store is then without it. */
+ML_MUST_CHECK int ml_tls_trust_configure(bool use_openssl_ca, const char *extra_file,
+                                         struct ml_error *err);
+
+/* Forgets the shared system store (contexts that use it keep it). For leak checks at exit. */
+void ml_tls_trust_release(void);
+
+#endif

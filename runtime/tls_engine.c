@@ -1,0 +1,540 @@
+#include "tls_engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tls_engine_internal.h"
+
+/* --- state
+ * -------------------------------------------------------------------------------------------------
+ */
+
+#define TO(state) (1u << (state))
+
+/* Where each phase may lead. Failure is reachable from everywhere but the end. */
+static const unsigned transitions[] = {
+    [ML_TLS_START] = TO(ML_TLS_HELLO) | TO(ML_TLS_NEGOTIATE),
+    [ML_TLS_HELLO] = TO(ML_TLS_HELLO_ASKED) | TO(ML_TLS_NEGOTIATE),
+    [ML_TLS_HELLO_ASKED] = TO(ML_TLS_NEGOTIATE),
+    [ML_TLS_NEGOTIATE] = TO(ML_TLS_IDENTITY_ASKED) | TO(ML_TLS_OPEN),
+    [ML_TLS_IDENTITY_ASKED] = TO(ML_TLS_NEGOTIATE) | TO(ML_TLS_OPEN),
+    [ML_TLS_OPEN] = TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
+    [ML_TLS_PEER_CLOSED] = TO(ML_TLS_CLOSED),
+    [ML_TLS_SELF_CLOSED] = TO(ML_TLS_CLOSED),
+    [ML_TLS_CLOSED] = 0,
+    [ML_TLS_FAILED] = 0,
+};
+
+void ml_tls_set_state(struct ml_tls *tls, enum ml_tls_state state)
+{
+  if (tls->state == state) return;
+  assert((transitions[tls->state] & TO(state)) ||
+         (state == ML_TLS_FAILED && tls->state != ML_TLS_FAILED));
+  tls->state = state;
+}
+
+enum ml_tls_state ml_tls_state(const struct ml_tls *tls)
+{
+  return tls->state;
+}
+
+bool ml_tls_established(const struct ml_tls *tls)
+{
+  return tls->state >= ML_TLS_OPEN && tls->state != ML_TLS_FAILED;
+}
+
+/* --- failure
+ * -----------------------------------------------------------------------------------------------
+ */
+
+/* What is left to say when there is no memory to say more. Never written to. */
+static struct ml_error no_memory = {
+    .origin = ML_ORIGIN_SYSTEM, .number = ENOMEM, .code = "ENOMEM", .message = "malloc ENOMEM"};
+
+void ml_tls_set_error(struct ml_tls *tls, const struct ml_error *err)
+{
+  if (!tls->error) tls->error = malloc(sizeof(*tls->error));
+  if (!tls->error)
+    tls->error = &no_memory;
+  else if (tls->error != &no_memory && tls->error != err)
+    *tls->error = *err;
+}
+
+static enum ml_tls_result fail_with(struct ml_tls *tls, const struct ml_error *err)
+{
+  ml_tls_set_error(tls, err);
+  if (tls->error != &no_memory) {
+    tls->error->state = SSL_state_string_long(tls->ssl);
+    tls->error->alert_from = tls->alert_from;
+    tls->error->alert = tls->alert;
+  }
+  ERR_clear_error();
+  ml_tls_set_state(tls, ML_TLS_FAILED);
+  return ML_TLS_ERROR;
+}
+
+/* Turns what OpenSSL left behind into the error: a refusal by the owner and a verification failure
+ * have better names than the library's own. */
+static enum ml_tls_result fail(struct ml_tls *tls)
+{
+  struct ml_error err;
+  unsigned long last = ERR_peek_last_error();
+  if (tls->pause.refused && tls->error) return fail_with(tls, tls->error);
+  if (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_REASON(last) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+    ml_error_verify(&err, tls->verify_result);
+  else
+    ml_error_openssl(&err, "TLS failed without a reason");
+  return fail_with(tls, &err);
+}
+
+const struct ml_error *ml_tls_error(const struct ml_tls *tls)
+{
+  return tls->error;
+}
+
+/* --- life
+ * --------------------------------------------------------------------------------------------------
+ */
+
+uint8_t ml_tls_policy(const struct ml_tls *tls)
+{
+  return (uint8_t)(tls->request_cert | tls->reject_unauthorized << 1);
+}
+
+static int copy_alpn(struct ml_tls *tls, const struct ml_tls_options *options)
+{
+  if (options->alpn_len == 0) return 0;
+  if (!options->server)
+    return SSL_set_alpn_protos(tls->ssl, options->alpn, (unsigned)options->alpn_len) == 0 ? 0 : -1;
+  tls->alpn = malloc(options->alpn_len);
+  if (!tls->alpn) return -1;
+  memcpy(tls->alpn, options->alpn, options->alpn_len);
+  tls->alpn_len = options->alpn_len;
+  return 0;
+}
+
+static int use_session(struct ml_tls *tls, const struct ml_tls_options *options)
+{
+  if (!options->session) return 0;
+  const unsigned char *data = options->session;
+  SSL_SESSION *session = d2i_SSL_SESSION(NULL, &data, (long)options->session_len);
+  if (!session) return -1;
+  int ok = SSL_set_session(tls->ssl, session);
+  SSL_SESSION_free(session);
+  return ok == 1 ? 0 : -1;
+}
+
+static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *options)
+{
+  SSL_set_connect_state(tls->ssl);
+  SSL_set_verify(tls->ssl, SSL_VERIFY_PEER, NULL);
+  if (options->servername) {
+    tls->servername = strdup(options->servername);
+    if (!tls->servername || SSL_set_tlsext_host_name(tls->ssl, options->servername) != 1) return -1;
+  }
+  return use_session(tls, options);
+}
+
+static int set_up_server(struct ml_tls *tls)
+{
+  SSL_set_accept_state(tls->ssl);
+  int mode = SSL_VERIFY_NONE;
+  if (tls->request_cert) mode = SSL_VERIFY_PEER;
+  if (tls->request_cert && tls->reject_unauthorized) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+  SSL_set_verify(tls->ssl, mode, NULL);
+  return 0;
+}
+
+static struct ml_tls *allocate(struct ml_tls_context *context, const struct ml_tls_options *options)
+{
+  struct ml_tls *tls = calloc(1, sizeof(*tls));
+  if (!tls) return NULL;
+  tls->server = options->server;
+  tls->ask_context = options->server && options->ask_context;
+  tls->ask_identity = !options->server && options->ask_identity;
+  tls->request_cert = options->request_cert;
+  tls->reject_unauthorized = options->reject_unauthorized;
+  tls->want_sessions = options->want_sessions;
+  tls->want_keylog = options->want_keylog;
+  tls->notes_end = &tls->notes;
+  tls->context = ml_tls_context_ref(context);
+  tls->initial_context = ml_tls_context_ref(context);
+  return tls;
+}
+
+int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
+               const struct ml_tls_options *options, struct ml_error *err)
+{
+  ERR_clear_error();
+  struct ml_tls *tls = allocate(context, options);
+  if (!tls) {
+    ml_error_system(err, ENOMEM, "malloc");
+    return -1;
+  }
+  tls->ssl = SSL_new(ml_tls_context_ssl(context));
+  BIO *bio = tls->ssl ? ml_tls_bio_new(&tls->io) : NULL;
+  if (!bio) goto fail;
+  SSL_set_bio(tls->ssl, bio, bio);
+  SSL_set_app_data(tls->ssl, tls);
+  if (copy_alpn(tls, options) != 0) goto fail;
+  if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
+  if (ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0) {
+    ml_tls_free(tls);
+    return -1;
+  }
+  *out = tls;
+  return 0;
+fail:
+  ml_error_openssl(err, "no TLS connection");
+  ml_tls_free(tls);
+  return -1;
+}
+
+static void free_notes(struct ml_tls *tls)
+{
+  struct ml_tls_note *note;
+  while ((note = ml_tls_next_note(tls)))
+    ml_tls_note_free(note);
+}
+
+void ml_tls_free(struct ml_tls *tls)
+{
+  if (!tls) return;
+  SSL_free(tls->ssl); /* and the BIO */
+  ml_buf_free(&tls->io.out);
+  ml_buf_free(&tls->kept);
+  free_notes(tls);
+  X509_free(tls->candidate);
+  sk_X509_pop_free(tls->candidate_chain, X509_free);
+  ml_tls_context_unref(tls->pause.context);
+  ml_tls_context_unref(tls->context);
+  ml_tls_context_unref(tls->initial_context);
+  free(tls->alpn);
+  free(tls->servername);
+  if (tls->error != &no_memory) free(tls->error);
+  free(tls);
+}
+
+/* --- input and output
+ * -------------------------------------------------------------------------------------- */
+
+int ml_tls_input(struct ml_tls *tls, const uint8_t *data, size_t len)
+{
+  tls->reading_kept = ml_buf_size(&tls->kept) > 0;
+  if (!tls->reading_kept) {
+    tls->io.in = data;
+    tls->io.in_len = len;
+    return 0;
+  }
+  if (ml_buf_append(&tls->kept, data, len) != 0) return -1;
+  tls->io.in = ml_buf_data(&tls->kept);
+  tls->io.in_len = ml_buf_size(&tls->kept);
+  return 0;
+}
+
+int ml_tls_input_end(struct ml_tls *tls)
+{
+  int result = 0;
+  if (tls->reading_kept)
+    ml_buf_consume(&tls->kept, ml_buf_size(&tls->kept) - tls->io.in_len);
+  else if (tls->io.in_len > 0)
+    result = ml_buf_append(&tls->kept, tls->io.in, tls->io.in_len);
+  tls->reading_kept = false;
+  tls->io.in = NULL;
+  tls->io.in_len = 0;
+  return result;
+}
+
+struct ml_buf *ml_tls_output(struct ml_tls *tls)
+{
+  return &tls->io.out;
+}
+
+size_t ml_tls_input_kept(const struct ml_tls *tls)
+{
+  return ml_buf_size(&tls->kept);
+}
+
+/* --- questions
+ * --------------------------------------------------------------------------------------------- */
+
+void ml_tls_ask(struct ml_tls *tls, enum ml_tls_ask ask)
+{
+  struct ml_pause *pause = &tls->pause;
+  pause->phase = ML_PAUSE_ASKED;
+  pause->ask = ask;
+  pause->token++;
+  pause->accepted = pause->refused = false;
+}
+
+struct ml_tls_question ml_tls_question(const struct ml_tls *tls)
+{
+  struct ml_tls_question question = {ML_ASK_NONE, tls->pause.token};
+  if (tls->pause.phase == ML_PAUSE_ASKED) question.ask = tls->pause.ask;
+  return question;
+}
+
+static bool answers(const struct ml_tls *tls, uint32_t token)
+{
+  return tls->pause.phase == ML_PAUSE_ASKED && tls->pause.token == token &&
+         tls->state != ML_TLS_FAILED;
+}
+
+int ml_tls_answer_context(struct ml_tls *tls, uint32_t token, struct ml_tls_context *context)
+{
+  if (!answers(tls, token) || tls->pause.ask != ML_ASK_CONTEXT) return -1;
+  tls->pause.phase = ML_PAUSE_ANSWERED;
+  tls->pause.context = context ? ml_tls_context_ref(context) : NULL;
+  return 0;
+}
+
+int ml_tls_answer_identity(struct ml_tls *tls, uint32_t token, bool acceptable)
+{
+  if (!answers(tls, token) || tls->pause.ask != ML_ASK_IDENTITY) return -1;
+  tls->pause.phase = ML_PAUSE_ANSWERED;
+  tls->pause.accepted = acceptable;
+  return 0;
+}
+
+int ml_tls_answer_failure(struct ml_tls *tls, uint32_t token, int alert,
+                          const struct ml_error *reason)
+{
+  if (!answers(tls, token)) return -1;
+  tls->pause.phase = ML_PAUSE_ANSWERED;
+  tls->pause.refused = true;
+  tls->pause.alert = alert;
+  ml_tls_set_error(tls, reason);
+  return 0;
+}
+
+/* --- handshake
+ * --------------------------------------------------------------------------------------------- */
+
+/* A resumed handshake skips verification, so what the session carries is judged here, before our
+ * last flight is given to the caller. OpenSSL cannot be made to send an alert at this point; the
+ * connection just ends. */
+static enum ml_tls_result refuse_resumption(struct ml_tls *tls, long verdict)
+{
+  struct ml_error err;
+  tls->verify_result = verdict;
+  ml_buf_free(&tls->io.out);
+  ml_error_verify(&err, verdict);
+  return fail_with(tls, tls->pause.refused && tls->error ? tls->error : &err);
+}
+
+static enum ml_tls_result open_connection(struct ml_tls *tls)
+{
+  ml_tls_set_state(tls, ML_TLS_OPEN);
+  X509_free(tls->candidate);
+  tls->candidate = NULL;
+  return ML_TLS_OK;
+}
+
+static enum ml_tls_result judge_resumption(struct ml_tls *tls)
+{
+  bool absent;
+  long verdict = ml_tls_verify_result(tls, &absent);
+  if (tls->server) {
+    if (tls->request_cert && tls->reject_unauthorized && (absent || verdict != X509_V_OK))
+      return refuse_resumption(tls, verdict);
+    return open_connection(tls);
+  }
+  bool chain_good = verdict == X509_V_OK || verdict == X509_V_ERR_HOSTNAME_MISMATCH;
+  if (!chain_good && tls->reject_unauthorized) return refuse_resumption(tls, verdict);
+  if (!chain_good || absent || !tls->ask_identity) return open_connection(tls);
+  tls->candidate = SSL_get1_peer_certificate(tls->ssl);
+  ml_tls_ask(tls, ML_ASK_IDENTITY);
+  ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);
+  return ML_TLS_ASK;
+}
+
+static enum ml_tls_result conclude_resumption(struct ml_tls *tls)
+{
+  tls->pause.phase = ML_PAUSE_IDLE;
+  tls->identity_judged = true;
+  if (tls->pause.refused) return refuse_resumption(tls, X509_V_ERR_APPLICATION_VERIFICATION);
+  tls->verify_result = tls->pause.accepted ? X509_V_OK : X509_V_ERR_HOSTNAME_MISMATCH;
+  if (!tls->pause.accepted && tls->reject_unauthorized)
+    return refuse_resumption(tls, tls->verify_result);
+  return open_connection(tls);
+}
+
+static enum ml_tls_result advance(struct ml_tls *tls)
+{
+  ERR_clear_error();
+  int done = SSL_do_handshake(tls->ssl);
+  int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, done);
+  switch (why) {
+  case SSL_ERROR_NONE:
+    ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+    if (SSL_session_reused(tls->ssl)) return judge_resumption(tls);
+    return open_connection(tls);
+  case SSL_ERROR_WANT_READ:
+    if (tls->context_chosen) ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+    return ML_TLS_WANT_INPUT;
+  case SSL_ERROR_WANT_CLIENT_HELLO_CB:
+    ml_tls_set_state(tls, ML_TLS_HELLO_ASKED);
+    return ML_TLS_ASK;
+  case SSL_ERROR_WANT_RETRY_VERIFY:
+    ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);
+    return ML_TLS_ASK;
+  default:
+    return fail(tls);
+  }
+}
+
+enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
+{
+  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
+  if (ml_tls_established(tls)) return ML_TLS_OK;
+  if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
+  if (tls->state == ML_TLS_START)
+    ml_tls_set_state(tls, tls->server ? ML_TLS_HELLO : ML_TLS_NEGOTIATE);
+  if (tls->state == ML_TLS_IDENTITY_ASKED) {
+    if (SSL_is_init_finished(tls->ssl)) return conclude_resumption(tls);
+    ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+  }
+  return advance(tls);
+}
+
+/* --- application data
+ * -------------------------------------------------------------------------------------- */
+
+enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done)
+{
+  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
+  if (tls->state == ML_TLS_PEER_CLOSED || tls->state == ML_TLS_CLOSED) return ML_TLS_END;
+  ERR_clear_error();
+  int ok = SSL_read_ex(tls->ssl, buffer, size, done);
+  if (ok == 1) return ML_TLS_OK;
+  switch (SSL_get_error(tls->ssl, ok)) {
+  case SSL_ERROR_WANT_READ:
+    return ML_TLS_WANT_INPUT;
+  case SSL_ERROR_ZERO_RETURN:
+    ml_tls_set_state(tls, tls->state == ML_TLS_SELF_CLOSED ? ML_TLS_CLOSED : ML_TLS_PEER_CLOSED);
+    return ML_TLS_END;
+  default:
+    return fail(tls);
+  }
+}
+
+enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len)
+{
+  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
+  assert(tls->state == ML_TLS_OPEN || tls->state == ML_TLS_PEER_CLOSED);
+  ERR_clear_error();
+  while (len > 0) {
+    size_t done;
+    if (SSL_write_ex(tls->ssl, data, len, &done) != 1) return fail(tls);
+    data += done;
+    len -= done;
+  }
+  return ML_TLS_OK;
+}
+
+void ml_tls_close(struct ml_tls *tls)
+{
+  if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_PEER_CLOSED) return;
+  ERR_clear_error();
+  (void)SSL_shutdown(tls->ssl); /* writes our close_notify; the peer's is the reader's business */
+  ERR_clear_error();
+  ml_tls_set_state(tls, tls->state == ML_TLS_OPEN ? ML_TLS_SELF_CLOSED : ML_TLS_CLOSED);
+}
+
+/* --- notes
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void append_note(struct ml_tls *tls, struct ml_tls_note *note)
+{
+  note->next = NULL;
+  *tls->notes_end = note;
+  tls->notes_end = &note->next;
+}
+
+void ml_tls_note_session(struct ml_tls *tls, SSL_SESSION *session)
+{
+  struct ml_tls_note *note = calloc(1, sizeof(*note));
+  if (!note) {
+    SSL_SESSION_free(session);
+    return;
+  }
+  note->kind = ML_NOTE_SESSION;
+  note->session = session;
+  append_note(tls, note);
+}
+
+void ml_tls_note_keylog(struct ml_tls *tls, const char *line)
+{
+  size_t len = strlen(line);
+  struct ml_tls_note *note = calloc(1, sizeof(*note) + len + 1);
+  if (!note) return;
+  note->kind = ML_NOTE_KEYLOG;
+  note->line_len = len;
+  memcpy(note->line, line, len + 1);
+  append_note(tls, note);
+}
+
+struct ml_tls_note *ml_tls_next_note(struct ml_tls *tls)
+{
+  struct ml_tls_note *note = tls->notes;
+  if (!note) return NULL;
+  tls->notes = note->next;
+  if (!tls->notes) tls->notes_end = &tls->notes;
+  return note;
+}
+
+void ml_tls_note_free(struct ml_tls_note *note)
+{
+  if (note->kind == ML_NOTE_SESSION) SSL_SESSION_free(note->session);
+  if (note->kind == ML_NOTE_KEYLOG) OPENSSL_cleanse(note->line, note->line_len);
+  free(note);
+}
+
+/* --- facts
+ * -------------------------------------------------------------------------------------------------
+ */
+
+const char *ml_tls_servername(const struct ml_tls *tls)
+{
+  return tls->servername;
+}
+
+X509 *ml_tls_peer_certificate(const struct ml_tls *tls)
+{
+  return tls->candidate ? tls->candidate : SSL_get0_peer_certificate(tls->ssl);
+}
+
+long ml_tls_verify_result(const struct ml_tls *tls, bool *absent)
+{
+  *absent = ml_tls_peer_certificate(tls) == NULL;
+  if (*absent) return X509_V_ERR_UNSPECIFIED;
+  if (tls->verify_result != X509_V_OK) return tls->verify_result;
+  return SSL_get_verify_result(tls->ssl);
+}
+
+STACK_OF(X509) * ml_tls_peer_chain(const struct ml_tls *tls)
+{
+  STACK_OF(X509) *chain = tls->candidate_chain;
+  if (!chain) chain = SSL_get0_verified_chain(tls->ssl);
+  if (chain) return X509_chain_up_ref(chain);
+  chain = SSL_get_peer_cert_chain(tls->ssl);
+  STACK_OF(X509) *copy = chain ? X509_chain_up_ref(chain) : sk_X509_new_null();
+  X509 *leaf = ml_tls_peer_certificate(tls);
+  if (!copy || !leaf) {
+    sk_X509_pop_free(copy, X509_free);
+    return NULL;
+  }
+  /* A server's list leaves the client's own certificate out (SSL_get_peer_cert_chain(3)). */
+  bool has_leaf = sk_X509_num(copy) > 0 && X509_cmp(sk_X509_value(copy, 0), leaf) == 0;
+  if (!has_leaf && X509_up_ref(leaf) == 1 && sk_X509_unshift(copy, leaf) == 0) X509_free(leaf);
+  return copy;
+}
+
+SSL *ml_tls_ssl(const struct ml_tls *tls)
+{
+  return tls->ssl;
+}

@@ -1,0 +1,167 @@
+/* The TLS engine: one connection's protocol, without I/O.
+ *
+ * Ciphertext goes in as slices (ml_tls_input) and comes out of a buffer (ml_tls_output); cleartext
+ * likewise (ml_tls_read, ml_tls_write). The engine never calls its owner: each call says how far it
+ * came, and what happened on the way (a session, a line of key material) is fetched with
+ * ml_tls_next_note. Sockets, script streams, tests and fuzzers drive the same engine.
+ *
+ * Where the handshake needs a decision the engine suspends: the call returns ML_TLS_ASK,
+ * ml_tls_question tells what is asked, and ml_tls_answer_* answers, at once or at any later time.
+ * Each question has a token; an answer with another token (late, second) changes nothing.
+ *
+ * After a failure only ml_tls_output (an alert for the peer), ml_tls_error, the getters and
+ * ml_tls_free are useful.
+ */
+#ifndef ML_TLS_ENGINE_H
+#define ML_TLS_ENGINE_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "error.h"
+#include "tls_context.h"
+
+struct ml_tls;
+
+/* Phases in protocol order. Transitions are in tls_engine.c, set_state. */
+enum ml_tls_state {
+  ML_TLS_START,          /* nothing has been exchanged */
+  ML_TLS_HELLO,          /* server: reading the ClientHello */
+  ML_TLS_HELLO_ASKED,    /* server: suspended until the context is chosen */
+  ML_TLS_NEGOTIATE,      /* handshake messages go back and forth */
+  ML_TLS_IDENTITY_ASKED, /* client: suspended until the owner has judged the server's name */
+  ML_TLS_OPEN,           /* application data both ways */
+  ML_TLS_PEER_CLOSED,    /* the peer's close_notify came; ours has not gone */
+  ML_TLS_SELF_CLOSED,    /* ours has gone; the peer may still send */
+  ML_TLS_CLOSED,         /* both */
+  ML_TLS_FAILED,
+};
+
+/* How far a call came. */
+enum ml_tls_result {
+  ML_TLS_OK,
+  ML_TLS_WANT_INPUT, /* nothing more can be done without ciphertext from the peer */
+  ML_TLS_ASK,        /* suspended: see ml_tls_question */
+  ML_TLS_END,        /* read: the peer said close_notify */
+  ML_TLS_ERROR,      /* see ml_tls_error */
+};
+
+enum ml_tls_ask {
+  ML_ASK_NONE,
+  ML_ASK_CONTEXT,  /* server, at ClientHello: which context? (ml_tls_servername) */
+  ML_ASK_IDENTITY, /* client, chain verified: is the server who it should be?
+                      (ml_tls_peer_certificate) */
+};
+
+struct ml_tls_question {
+  enum ml_tls_ask ask; /* ML_ASK_NONE when nothing is outstanding */
+  uint32_t token;
+};
+
+enum ml_tls_note_kind { ML_NOTE_SESSION, ML_NOTE_KEYLOG };
+
+/* Something that happened on the way. Owned by the receiver: ml_tls_note_free. */
+struct ml_tls_note {
+  struct ml_tls_note *next;
+  enum ml_tls_note_kind kind;
+  SSL_SESSION *session; /* ML_NOTE_SESSION: resumable, i2d_SSL_SESSION(3) makes it portable */
+  size_t line_len;      /* ML_NOTE_KEYLOG: NSS key log format, no newline */
+  char line[];
+};
+
+struct ml_tls_options {
+  bool server;
+  /* Whom to ask for what. Both off: the engine decides alone and never suspends. */
+  bool ask_context;         /* server */
+  bool ask_identity;        /* client; also asked after a resumption, before anything is sent */
+  bool request_cert;        /* server: ask the client for a certificate */
+  bool reject_unauthorized; /* fail the handshake when the peer does not verify; else
+                               ml_tls_verify_result tells */
+  bool want_sessions;       /* client: note resumable sessions */
+  bool want_keylog;         /* note key material; the context must have it enabled */
+  const char *servername;   /* client: SNI (RFC 6066, 3); NULL: none. Copied. */
+  const uint8_t
+      *alpn; /* RFC 7301 wire format: length-prefixed names in order of preference. Copied. */
+  size_t alpn_len;
+  const uint8_t *session; /* client: an earlier session, DER; NULL: none */
+  size_t session_len;
+};
+
+/* Creates an engine on `context` (referenced). A session that cannot be parsed is a failure. */
+ML_MUST_CHECK int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
+                             const struct ml_tls_options *options, struct ml_error *err);
+void ml_tls_free(struct ml_tls *tls); /* NULL is fine */
+
+/* Lends ciphertext. The engine reads it in place during the calls that follow; ml_tls_input_end
+ * takes a copy of what they left, after which the slice may go. Ciphertext kept from before comes
+ * first. -1: no memory. */
+ML_MUST_CHECK int ml_tls_input(struct ml_tls *tls, const uint8_t *data, size_t len);
+ML_MUST_CHECK int ml_tls_input_end(struct ml_tls *tls);
+
+/* Takes the handshake as far as it goes. ML_TLS_OK: established, or it was before. A client's first
+ * call makes its ClientHello. */
+enum ml_tls_result ml_tls_handshake(struct ml_tls *tls);
+
+/* Decrypts at most `size` bytes into buffer. ML_TLS_OK: *done > 0. */
+enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done);
+
+/* Encrypts all of data into the output buffer. ML_TLS_OK or ML_TLS_ERROR; only when established. */
+enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len);
+
+/* Puts close_notify into the output. Nothing can be written afterwards; reading goes on. Harmless
+ * when repeated. */
+void ml_tls_close(struct ml_tls *tls);
+
+/* Ciphertext for the peer. The caller takes it away with ml_buf_consume, or moves it out. */
+struct ml_buf *ml_tls_output(struct ml_tls *tls);
+
+/* Ciphertext that was kept because nothing asked for it yet. */
+size_t ml_tls_input_kept(const struct ml_tls *tls);
+
+struct ml_tls_question ml_tls_question(const struct ml_tls *tls);
+
+/* Answers ML_ASK_CONTEXT: go on with `context` (referenced), NULL for the one it has. 0, or -1 for
+ * a stale token. A context that cannot be applied fails the handshake with internal_error. */
+int ml_tls_answer_context(struct ml_tls *tls, uint32_t token, struct ml_tls_context *context);
+
+/* Answers ML_ASK_IDENTITY. Not acceptable and reject_unauthorized: bad_certificate goes to the peer
+ * and the error is HOSTNAME_MISMATCH. */
+int ml_tls_answer_identity(struct ml_tls *tls, uint32_t token, bool acceptable);
+
+/* Answers any question with the end of the handshake: `alert` (AlertDescription) goes to the peer,
+ * `reason` becomes the error. */
+int ml_tls_answer_failure(struct ml_tls *tls, uint32_t token, int alert,
+                          const struct ml_error *reason);
+
+/* The oldest note, or NULL. */
+struct ml_tls_note *ml_tls_next_note(struct ml_tls *tls);
+void ml_tls_note_free(struct ml_tls_note *note);
+
+/* The failure, once a call has returned ML_TLS_ERROR. */
+const struct ml_error *ml_tls_error(const struct ml_tls *tls);
+
+enum ml_tls_state ml_tls_state(const struct ml_tls *tls);
+bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and has not failed */
+
+/* The name in the ClientHello (server) or the one asked for (client); NULL when there is none. */
+const char *ml_tls_servername(const struct ml_tls *tls);
+
+/* X509_V_OK or X509_V_ERR_*: the verdict on the peer's chain (SSL_get_verify_result(3)). On a
+ * server whose client gave no certificate: X509_V_ERR_UNSPECIFIED with *absent set. */
+long ml_tls_verify_result(const struct ml_tls *tls, bool *absent);
+
+/* The peer's certificate, during ML_ASK_IDENTITY too; NULL when there is none. The engine's
+ * reference. */
+X509 *ml_tls_peer_certificate(const struct ml_tls *tls);
+
+/* The peer's chain: verified where verification succeeded, else as sent (leaf first). A new stack
+ * with its own references (sk_X509_pop_free), or NULL. */
+STACK_OF(X509) * ml_tls_peer_chain(const struct ml_tls *tls);
+
+/* The OpenSSL object, for getters. The engine's. */
+SSL *ml_tls_ssl(const struct ml_tls *tls);
+
+#endif

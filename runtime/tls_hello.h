@@ -1,0 +1,16 @@
+/* What the engine reads out of a ClientHello before OpenSSL acts on it. Only usable inside the
+ * client-hello callback (SSL_CTX_set_client_hello_cb(3)). */
+#ifndef ML_TLS_HELLO_H
+#define ML_TLS_HELLO_H
+
+#include <openssl/ssl.h>
+#include <stddef.h>
+
+/* Copies the host name of the server_name extension (RFC 6066, 3), "" when there is none. 0, or -1
+ * with *alert set when the extension is malformed. `size` must be at least 256. */
+int ml_tls_hello_servername(SSL *ssl, char *out, size_t size, int *alert);
+
+/* The same on the extension's body, for tests and fuzzers. */
+int ml_tls_parse_servername(const unsigned char *data, size_t len, char *out, size_t size);
+
+#endif

@@ -1,0 +1,653 @@
+#include "tls_stream.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FLUSH_AT ((size_t)65536)     /* gathered output that is handed down at once */
+#define STEP ((size_t)65536)         /* cleartext per call into the engine */
+#define TICK_BUDGET ((size_t)262144) /* cleartext encrypted per tick */
+#define BACKLOG_LIMIT                                                                              \
+  ((size_t)262144) /* output beyond which we stop reading: a peer that makes us answer             \
+                      (KeyUpdate) without taking the answers gets no further */
+#define KEPT_LIMIT ((size_t)65536) /* input kept while the handshake waits for an answer */
+
+/* The end of our side, in order. */
+enum shutdown_phase {
+  SHUT_NONE,
+  SHUT_WANTED, /* asked for; waits for the handshake and for writes before it */
+  SHUT_NOTIFY, /* close_notify is in the output */
+  SHUT_LOWER,  /* the lower stream is shutting down */
+  SHUT_DONE,
+};
+
+struct ml_tls_stream {
+  struct ml_stream stream;
+  struct ml_stream *lower;
+  struct ml_tls *tls;
+  const struct ml_tls_stream_events *tls_events;
+  struct ml_task task;
+  ev_timer deadline;
+
+  struct ml_buf flying; /* output that the lower stream still needs */
+
+  /* The write that is being worked off: our copy of the slice list, the memory is the owner's. */
+  struct ml_slice *held;
+  size_t held_count, held_at;
+  bool write_pending; /* on_written is owed */
+
+  enum shutdown_phase shutdown;
+  uint32_t asked; /* token of the last question passed on */
+  unsigned busy;  /* callbacks on the stack */
+  bool started, reading, lower_reading, lower_ended, ended, failed, closed;
+};
+
+static struct ml_tls_stream *self_of(struct ml_stream *stream)
+{
+  return (struct ml_tls_stream *)(void *)stream;
+}
+
+static bool dead(const struct ml_tls_stream *s)
+{
+  return s->closed || s->failed;
+}
+
+static void schedule(struct ml_tls_stream *s)
+{
+  if (!dead(s)) ml_loop_defer(s->stream.loop, &s->task);
+}
+
+static void drop_held(struct ml_tls_stream *s)
+{
+  free(s->held);
+  s->held = NULL;
+  s->held_count = s->held_at = 0;
+}
+
+/* --- the lower stream: output
+ * ------------------------------------------------------------------------------ */
+
+/* Hands gathered output down. ML_PENDING: the lower stream is still busy with earlier output. */
+static int flush(struct ml_tls_stream *s, struct ml_error *err)
+{
+  struct ml_buf *out = ml_tls_output(s->tls);
+  if (ml_buf_size(&s->flying) > 0) return ML_PENDING;
+  /* What OpenSSL still says after our end (an answer to KeyUpdate, an alert) has no way to travel.
+   */
+  if (s->shutdown >= SHUT_LOWER) ml_buf_free(out);
+  if (ml_buf_size(out) == 0) return ML_DONE;
+  s->flying = *out;
+  *out = (struct ml_buf){0};
+  struct ml_slice slice = {ml_buf_data(&s->flying), ml_buf_size(&s->flying)};
+  int result = ml_stream_write(s->lower, &slice, 1, err);
+  if (result == ML_DONE) {
+    /* The memory serves the next records of this run; settle() gives it back. */
+    *out = s->flying;
+    out->start = out->end = 0;
+    s->flying = (struct ml_buf){0};
+  }
+  return result;
+}
+
+static void update_lower_reading(struct ml_tls_stream *s)
+{
+  bool want = s->started && !dead(s) && !s->lower_ended;
+  if (want && ml_tls_established(s->tls))
+    want = s->reading && !s->ended && ml_buf_size(ml_tls_output(s->tls)) < BACKLOG_LIMIT;
+  else if (want)
+    want = ml_tls_input_kept(s->tls) < KEPT_LIMIT;
+  if (want == s->lower_reading) return;
+  s->lower_reading = want;
+  if (want)
+    ml_stream_read_start(s->lower);
+  else
+    ml_stream_read_stop(s->lower);
+}
+
+/* --- life
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static void stop_deadline(struct ml_tls_stream *s)
+{
+  ml_loop_timer_stop(s->stream.loop, &s->deadline, false);
+}
+
+static void destroy(struct ml_tls_stream *s)
+{
+  struct ml_error ignored;
+  ml_task_cancel(&s->task);
+  stop_deadline(s);
+  if (!s->failed) (void)flush(s, &ignored); /* the last try that closing promises */
+  ml_stream_close(s->lower);
+  ml_buf_free(&s->flying);
+  drop_held(s);
+  ml_tls_free(s->tls);
+  free(s);
+}
+
+static void enter(struct ml_tls_stream *s)
+{
+  s->busy++;
+}
+
+static void leave(struct ml_tls_stream *s)
+{
+  if (--s->busy == 0 && s->closed) destroy(s);
+}
+
+/* The one way into failure. The owner hears of it unless it is being told by a return value. */
+static void fail(struct ml_tls_stream *s, const struct ml_error *reason, bool tell)
+{
+  struct ml_error ignored, err = *reason;
+  if (dead(s)) return;
+  (void)flush(s, &ignored); /* the alert */
+  s->failed = true;
+  stop_deadline(s);
+  ml_task_cancel(&s->task);
+  update_lower_reading(s);
+  if (tell) s->stream.events->on_error(&s->stream, &err);
+}
+
+/* Node's words, with the reason added. Not a failure of a system call: nothing sets errno. */
+static void fail_disconnected(struct ml_tls_stream *s)
+{
+  struct ml_error err;
+  bool server = SSL_is_server(ml_tls_ssl(s->tls));
+  ml_error_misuse(
+      &err, "ECONNRESET", "%s",
+      server ? "socket hang up"
+             : "Client network socket disconnected before secure TLS connection was established");
+  err.origin = ML_ORIGIN_TLS;
+  snprintf(err.reason, sizeof(err.reason), "the %s disconnected during the TLS handshake",
+           server ? "client" : "server");
+  err.state = SSL_state_string_long(ml_tls_ssl(s->tls));
+  fail(s, &err, true);
+}
+
+/* --- one run: handshake, reading, writing, in this order
+ * ---------------------------------------------------- */
+
+/* Around every call to the owner the engine's loan of the input ends: what the owner does there may
+ * run the loop, and so come back here with more input. */
+static bool input_begin(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+{
+  struct ml_error err;
+  if (dead(s) || ml_tls_input(s->tls, data, len) == 0) return !dead(s);
+  ml_error_system(&err, ENOMEM, "malloc");
+  fail(s, &err, true);
+  return false;
+}
+
+static bool input_end(struct ml_tls_stream *s)
+{
+  struct ml_error err;
+  if (ml_tls_input_end(s->tls) == 0) return true;
+  ml_error_system(&err, ENOMEM, "malloc");
+  fail(s, &err, true);
+  return false;
+}
+
+static void deliver_notes(struct ml_tls_stream *s)
+{
+  struct ml_tls_note *note;
+  while (!s->closed && (note = ml_tls_next_note(s->tls))) {
+    s->tls_events->on_note(s, note);
+    ml_tls_note_free(note);
+  }
+}
+
+/* Tells the owner what a call into the engine led to. */
+static void report_handshake(struct ml_tls_stream *s, enum ml_tls_result result,
+                             struct ml_tls_question question)
+{
+  switch (result) {
+  case ML_TLS_OK:
+    stop_deadline(s);
+    s->tls_events->on_handshake(s);
+    break;
+  case ML_TLS_ERROR:
+    fail(s, ml_tls_error(s->tls), true);
+    break;
+  default:
+    if (s->lower_ended)
+      fail_disconnected(s);
+    else if (result == ML_TLS_ASK && s->asked != question.token) {
+      s->asked = question.token;
+      s->tls_events->on_ask(s, question);
+    }
+  }
+}
+
+static void run_handshake(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+{
+  while (!dead(s) && !ml_tls_established(s->tls)) {
+    if (!input_begin(s, data, len)) return;
+    len = 0;
+    enum ml_tls_result result = ml_tls_handshake(s->tls);
+    struct ml_tls_question question = ml_tls_question(s->tls);
+    if (!input_end(s)) return;
+    deliver_notes(s);
+    if (dead(s)) return;
+    report_handshake(s, result, question);
+    bool answered = result == ML_TLS_ASK && ml_tls_question(s->tls).ask == ML_ASK_NONE;
+    if (!answered) return;
+  }
+}
+
+static void end_reading(struct ml_tls_stream *s)
+{
+  s->ended = true;
+  update_lower_reading(s);
+  s->stream.events->on_end(&s->stream);
+}
+
+/* One buffer of cleartext per run. A full one means there may be more: the rest is for the next
+ * tick, so that one busy peer does not starve the others. */
+static enum ml_tls_result fill(struct ml_tls_stream *s, uint8_t *buffer, size_t *total)
+{
+  enum ml_tls_result result;
+  *total = 0;
+  do {
+    size_t n = 0;
+    result = ml_tls_read(s->tls, buffer + *total, ML_LOOP_BUFFER_SIZE - *total, &n);
+    *total += n;
+  } while (result == ML_TLS_OK && *total < ML_LOOP_BUFFER_SIZE);
+  return result;
+}
+
+static void run_reading(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+{
+  if (!input_begin(s, data, len)) return;
+  if (!s->reading || s->ended) {
+    (void)input_end(s);
+    return;
+  }
+  uint8_t *buffer = ml_loop_borrow(s->stream.loop);
+  size_t total;
+  enum ml_tls_result result = fill(s, buffer, &total);
+  if (!input_end(s)) total = 0;
+  if (total > 0) {
+    s->stream.bytes_read += total;
+    s->stream.events->on_read(&s->stream, buffer, total);
+  }
+  ml_loop_give_back(s->stream.loop, buffer);
+  deliver_notes(s);
+  if (dead(s)) return;
+  if (result == ML_TLS_ERROR)
+    fail(s, ml_tls_error(s->tls), true);
+  else if (result == ML_TLS_OK)
+    schedule(s);
+  else if (result == ML_TLS_END || s->lower_ended)
+    end_reading(s);
+}
+
+/* Encrypts what is held, at most TICK_BUDGET and not past what the lower stream takes. -1: err says
+ * why. */
+static int encrypt_held(struct ml_tls_stream *s, struct ml_error *err)
+{
+  size_t budget = TICK_BUDGET;
+  while (s->held_at < s->held_count) {
+    struct ml_slice *slice = &s->held[s->held_at];
+    size_t n = slice->len < STEP ? slice->len : STEP;
+    if (ml_tls_write(s->tls, slice->data, n) != ML_TLS_OK) {
+      *err = *ml_tls_error(s->tls);
+      return -1;
+    }
+    slice->data += n;
+    slice->len -= n;
+    if (slice->len == 0) s->held_at++;
+    if (ml_buf_size(ml_tls_output(s->tls)) >= FLUSH_AT) {
+      int result = flush(s, err);
+      if (result == ML_FAILED) return -1;
+      if (result == ML_PENDING) return 0; /* on_written of the lower stream goes on from here */
+    }
+    budget -= n;
+    if (budget == 0) {
+      if (s->held_at < s->held_count) schedule(s);
+      return 0;
+    }
+  }
+  return 0;
+}
+
+/* Whether everything written so far has been handed down entirely. */
+static bool output_idle(struct ml_tls_stream *s)
+{
+  return s->held_at == s->held_count && ml_buf_size(&s->flying) == 0 &&
+         ml_buf_size(ml_tls_output(s->tls)) == 0;
+}
+
+static void run_writing(struct ml_tls_stream *s)
+{
+  struct ml_error err;
+  if (dead(s)) return;
+  if (ml_buf_size(&s->flying) > 0) return;
+  if (s->held_at < s->held_count && ml_tls_established(s->tls) && encrypt_held(s, &err) != 0) {
+    fail(s, &err, true);
+    return;
+  }
+  if (flush(s, &err) == ML_FAILED) {
+    fail(s, &err, true);
+    return;
+  }
+  if (s->write_pending && output_idle(s)) {
+    drop_held(s);
+    s->write_pending = false;
+    s->stream.events->on_written(&s->stream);
+  }
+}
+
+static void run_shutdown(struct ml_tls_stream *s)
+{
+  struct ml_error err;
+  if (dead(s) || s->shutdown == SHUT_NONE || !ml_tls_established(s->tls)) return;
+  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count) {
+    s->shutdown = SHUT_NOTIFY;
+    ml_tls_close(s->tls);
+  }
+  if (s->shutdown != SHUT_NOTIFY) return;
+  int result = flush(s, &err);
+  if (result == ML_DONE) {
+    s->shutdown = SHUT_LOWER;
+    result = ml_stream_shutdown(s->lower, &err);
+    if (result == ML_DONE) {
+      s->shutdown = SHUT_DONE;
+      s->stream.events->on_shutdown(&s->stream);
+    }
+  }
+  if (result == ML_FAILED) fail(s, &err, true);
+}
+
+/* An idle connection owns no buffer. */
+static void settle(struct ml_tls_stream *s)
+{
+  struct ml_buf *out = ml_tls_output(s->tls);
+  if (ml_buf_size(out) == 0) ml_buf_free(out);
+  if (!s->write_pending && s->held_at == s->held_count) drop_held(s);
+  update_lower_reading(s);
+}
+
+/* Everything that happens to a TLS stream ends here: new ciphertext, an answer, room for output, a
+ * new task. */
+static void run(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+{
+  enter(s);
+  if (!ml_tls_established(s->tls)) {
+    run_handshake(s, data, len);
+    len = 0; /* what the handshake left is kept by the engine */
+  }
+  if (!dead(s) && ml_tls_established(s->tls)) run_reading(s, data, len);
+  run_writing(s);
+  run_shutdown(s);
+  if (!dead(s)) settle(s);
+  leave(s);
+}
+
+static void on_task(struct ml_task *task)
+{
+  struct ml_tls_stream *s = (void *)((char *)task - offsetof(struct ml_tls_stream, task));
+  if (s->started && !dead(s)) run(s, NULL, 0);
+}
+
+static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
+{
+  (void)loop;
+  (void)events;
+  struct ml_tls_stream *s = timer->data;
+  struct ml_error err;
+  ml_error_misuse(&err, "ERR_TLS_HANDSHAKE_TIMEOUT", "TLS handshake timeout");
+  err.state = SSL_state_string_long(ml_tls_ssl(s->tls));
+  enter(s);
+  fail(s, &err, true);
+  leave(s);
+}
+
+/* --- events of the lower stream
+ * ----------------------------------------------------------------------------- */
+
+static void lower_read(struct ml_stream *lower, const uint8_t *data, size_t len)
+{
+  run(lower->user, data, len);
+}
+
+static void lower_end(struct ml_stream *lower)
+{
+  struct ml_tls_stream *s = lower->user;
+  s->lower_ended = true;
+  s->lower_reading = false;
+  run(s, NULL, 0);
+}
+
+static void lower_written(struct ml_stream *lower)
+{
+  struct ml_tls_stream *s = lower->user;
+  ml_buf_free(&s->flying);
+  if (!dead(s)) run(s, NULL, 0);
+}
+
+static void lower_shutdown(struct ml_stream *lower)
+{
+  struct ml_tls_stream *s = lower->user;
+  if (dead(s)) return;
+  enter(s);
+  s->shutdown = SHUT_DONE;
+  s->stream.events->on_shutdown(&s->stream);
+  leave(s);
+}
+
+static void lower_connect(struct ml_stream *lower)
+{
+  struct ml_tls_stream *s = lower->user;
+  enter(s);
+  s->stream.events->on_connect(&s->stream);
+  if (!dead(s)) ml_tls_stream_start(s);
+  leave(s);
+}
+
+static void lower_error(struct ml_stream *lower, const struct ml_error *err)
+{
+  struct ml_tls_stream *s = lower->user;
+  enter(s);
+  ml_buf_free(&s->flying);
+  fail(s, err, true);
+  leave(s);
+}
+
+static const struct ml_stream_events lower_events = {
+    .on_read = lower_read,
+    .on_end = lower_end,
+    .on_written = lower_written,
+    .on_shutdown = lower_shutdown,
+    .on_connect = lower_connect,
+    .on_error = lower_error,
+};
+
+/* --- the stream's own operations
+ * ---------------------------------------------------------------------------- */
+
+static void tls_read_start(struct ml_stream *stream)
+{
+  struct ml_tls_stream *s = self_of(stream);
+  if (s->reading || dead(s)) return;
+  s->reading = true;
+  /* OpenSSL may hold decrypted bytes, and the engine kept input, for which no descriptor will wake
+   * us. */
+  if (s->started) schedule(s);
+}
+
+static void tls_read_stop(struct ml_stream *stream)
+{
+  struct ml_tls_stream *s = self_of(stream);
+  s->reading = false;
+  update_lower_reading(s);
+}
+
+static int hold(struct ml_tls_stream *s, const struct ml_slice *slices, size_t n,
+                struct ml_error *err)
+{
+  s->held = malloc((n ? n : 1) * sizeof(*slices));
+  if (!s->held) {
+    ml_error_system(err, ENOMEM, "malloc");
+    return -1;
+  }
+  s->held_count = s->held_at = 0;
+  for (size_t i = 0; i < n; i++)
+    if (slices[i].len > 0) s->held[s->held_count++] = slices[i];
+  return 0;
+}
+
+static int refuse_dead(struct ml_error *err, const char *call)
+{
+  ml_error_system(err, EPIPE, call);
+  return ML_FAILED;
+}
+
+/* The common case, one slice that fits a tick's gathering, needs no list of its own. */
+static int write_small(struct ml_tls_stream *s, const struct ml_slice *slice, struct ml_error *err)
+{
+  if (ml_tls_write(s->tls, slice->data, slice->len) != ML_TLS_OK) {
+    *err = *ml_tls_error(s->tls);
+    fail(s, err, false);
+    return ML_FAILED;
+  }
+  schedule(s);
+  return ML_DONE;
+}
+
+static int tls_write(struct ml_stream *stream, const struct ml_slice *slices, size_t n,
+                     struct ml_error *err)
+{
+  struct ml_tls_stream *s = self_of(stream);
+  if (dead(s)) return refuse_dead(err, "write");
+  for (size_t i = 0; i < n; i++)
+    stream->bytes_written += slices[i].len;
+  bool can_encrypt = ml_tls_established(s->tls) && ml_buf_size(&s->flying) == 0;
+  size_t gathered = ml_buf_size(ml_tls_output(s->tls));
+  if (can_encrypt && n == 1 && gathered + slices[0].len < FLUSH_AT)
+    return write_small(s, slices, err);
+
+  if (hold(s, slices, n, err) != 0) {
+    fail(s, err, false);
+    return ML_FAILED;
+  }
+  if (can_encrypt && encrypt_held(s, err) != 0) {
+    fail(s, err, false);
+    return ML_FAILED;
+  }
+  bool taken = s->held_at == s->held_count && ml_buf_size(&s->flying) == 0;
+  if (taken) drop_held(s);
+  s->write_pending = !taken;
+  schedule(s);
+  return taken ? ML_DONE : ML_PENDING;
+}
+
+static int tls_shutdown(struct ml_stream *stream, struct ml_error *err)
+{
+  struct ml_tls_stream *s = self_of(stream);
+  if (dead(s)) return refuse_dead(err, "shutdown");
+  if (s->shutdown == SHUT_NONE) s->shutdown = SHUT_WANTED;
+  schedule(s);
+  return ML_PENDING;
+}
+
+static void tls_close(struct ml_stream *stream)
+{
+  struct ml_tls_stream *s = self_of(stream);
+  s->closed = true;
+  if (s->busy == 0) destroy(s);
+}
+
+static void tls_ref(struct ml_stream *stream, bool on)
+{
+  ml_stream_ref(self_of(stream)->lower, on);
+}
+
+static int tls_local(struct ml_stream *stream, struct ml_addr *out, struct ml_error *err)
+{
+  return ml_stream_local(self_of(stream)->lower, out, err);
+}
+
+static int tls_remote(struct ml_stream *stream, struct ml_addr *out, struct ml_error *err)
+{
+  return ml_stream_remote(self_of(stream)->lower, out, err);
+}
+
+static size_t tls_queued(const struct ml_stream *stream)
+{
+  const struct ml_tls_stream *s = (const void *)stream;
+  size_t total = ml_buf_size(ml_tls_output(s->tls)) + ml_stream_queued(s->lower);
+  for (size_t i = s->held_at; i < s->held_count; i++)
+    total += s->held[i].len;
+  return total;
+}
+
+static struct ml_stream *tls_transport(struct ml_stream *stream)
+{
+  return ml_stream_transport(self_of(stream)->lower);
+}
+
+static const struct ml_stream_ops ops = {
+    .read_start = tls_read_start,
+    .read_stop = tls_read_stop,
+    .write = tls_write,
+    .shutdown = tls_shutdown,
+    .close = tls_close,
+    .ref = tls_ref,
+    .local = tls_local,
+    .remote = tls_remote,
+    .queued = tls_queued,
+    .transport = tls_transport,
+};
+
+struct ml_tls_stream *ml_tls_stream_new(struct ml_stream *lower, struct ml_tls *tls,
+                                        const struct ml_stream_events *events,
+                                        const struct ml_tls_stream_events *tls_events, void *user)
+{
+  struct ml_tls_stream *s = calloc(1, sizeof(*s));
+  if (!s) return NULL;
+  s->stream = (struct ml_stream){.ops = &ops, .events = events, .user = user, .loop = lower->loop};
+  s->lower = lower;
+  s->tls = tls;
+  s->tls_events = tls_events;
+  s->task.run = on_task;
+  ev_timer_init(&s->deadline, on_deadline, 0, 0);
+  s->deadline.data = s;
+  lower->events = &lower_events;
+  lower->user = s;
+  lower->write_through = true;
+  ml_stream_read_stop(lower);
+  return s;
+}
+
+void ml_tls_stream_start(struct ml_tls_stream *s)
+{
+  if (s->started) return;
+  s->started = true;
+  schedule(s);
+}
+
+int ml_tls_stream_feed(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+{
+  if (ml_tls_input(s->tls, data, len) != 0) return -1;
+  return ml_tls_input_end(s->tls);
+}
+
+void ml_tls_stream_resume(struct ml_tls_stream *s)
+{
+  schedule(s);
+}
+
+void ml_tls_stream_deadline(struct ml_tls_stream *s, double seconds)
+{
+  stop_deadline(s);
+  if (seconds <= 0 || ml_tls_established(s->tls)) return;
+  ev_timer_set(&s->deadline, seconds, 0);
+  ml_loop_timer_start(s->stream.loop, &s->deadline, false);
+}
+
+struct ml_tls *ml_tls_stream_engine(struct ml_tls_stream *s)
+{
+  return s->tls;
+}

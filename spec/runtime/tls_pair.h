@@ -1,0 +1,131 @@
+/* Two engines joined by two buffers: what one puts out, the other takes in. No sockets, no time. */
+#ifndef ML_TLS_PAIR_H
+#define ML_TLS_PAIR_H
+
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "certmaker.h"
+#include "tls_engine.h"
+
+struct identity {
+  char *cert, *key;
+};
+
+static char *bio_text(BIO *bio)
+{
+  char *data;
+  long len = BIO_get_mem_data(bio, &data);
+  char *text = malloc((size_t)len + 1);
+  memcpy(text, data, (size_t)len);
+  text[len] = '\0';
+  BIO_free(bio);
+  return text;
+}
+
+static struct identity make_identity(const char *name)
+{
+  struct ml_error err;
+  X509 *cert = NULL;
+  EVP_PKEY *key = EVP_EC_gen("P-256");
+  struct ml_name_attribute subject = {.type = "CN", .value = name, .len = strlen(name)};
+  struct ml_alt_name alt = {.kind = ML_ALT_DNS, .value = name, .len = strlen(name)};
+  int64_t now = (int64_t)time(NULL);
+  struct ml_cert_plan plan = {.key = key,
+                              .not_before = now - 3600,
+                              .not_after = now + 86400,
+                              .version = 3,
+                              .subject = &subject,
+                              .subject_count = 1,
+                              .names = &alt,
+                              .name_count = 1};
+  assert_int_equal(ml_cert_make(&cert, &plan, &err), 0);
+  BIO *cert_bio = BIO_new(BIO_s_mem()), *key_bio = BIO_new(BIO_s_mem());
+  assert_int_equal(PEM_write_bio_X509(cert_bio, cert), 1);
+  assert_int_equal(PEM_write_bio_PrivateKey(key_bio, key, NULL, NULL, 0, NULL, NULL), 1);
+  X509_free(cert);
+  EVP_PKEY_free(key);
+  return (struct identity){bio_text(cert_bio), bio_text(key_bio)};
+}
+
+static void free_identity(struct identity *identity)
+{
+  free(identity->cert);
+  free(identity->key);
+}
+
+/* A context with `own` as its identity and `trusted` as its only trust anchor; either may be NULL.
+ */
+static struct ml_tls_context *make_context(const struct identity *own,
+                                           const struct identity *trusted, int version)
+{
+  struct ml_error err;
+  struct ml_tls_context *context;
+  struct ml_tls_blob cert = {0}, key = {0}, ca = {0};
+  struct ml_tls_context_options options = {
+      .own_trust = true, .min_version = version, .max_version = version};
+  if (own) {
+    cert = (struct ml_tls_blob){own->cert, strlen(own->cert), NULL};
+    key = (struct ml_tls_blob){own->key, strlen(own->key), NULL};
+    options.cert = (struct ml_tls_blobs){&cert, 1};
+    options.key = (struct ml_tls_blobs){&key, 1};
+  }
+  if (trusted) {
+    ca = (struct ml_tls_blob){trusted->cert, strlen(trusted->cert), NULL};
+    options.ca = (struct ml_tls_blobs){&ca, 1};
+  }
+  if (ml_tls_context_new(&context, &options, &err) != 0) fail_msg("%s", err.message);
+  return context;
+}
+
+struct pair {
+  struct ml_tls *client, *server;
+  enum ml_tls_result client_result, server_result;
+  size_t chunk; /* at most so many bytes cross at a time; 0: all */
+};
+
+static struct ml_tls *make_engine(struct ml_tls_context *context,
+                                  const struct ml_tls_options *options)
+{
+  struct ml_error err;
+  struct ml_tls *tls;
+  if (ml_tls_new(&tls, context, options, &err) != 0) fail_msg("%s", err.message);
+  return tls;
+}
+
+/* Carries output of one engine to the other and lets that one's handshake go on. Returns bytes
+ * carried. */
+static size_t carry(struct ml_tls *from, struct ml_tls *to, size_t chunk,
+                    enum ml_tls_result *result)
+{
+  struct ml_buf *out = ml_tls_output(from);
+  size_t n = ml_buf_size(out);
+  if (chunk && n > chunk) n = chunk;
+  assert_int_equal(ml_tls_input(to, n ? ml_buf_data(out) : NULL, n), 0);
+  if (!ml_tls_established(to)) *result = ml_tls_handshake(to);
+  assert_int_equal(ml_tls_input_end(to), 0);
+  if (n) ml_buf_consume(out, n);
+  return n;
+}
+
+/* Runs both handshakes until neither has anything to say. */
+static void shake(struct pair *pair)
+{
+  for (int i = 0; i < 100000; i++) {
+    size_t moved = carry(pair->server, pair->client, pair->chunk, &pair->client_result);
+    moved += carry(pair->client, pair->server, pair->chunk, &pair->server_result);
+    if (moved == 0) return;
+  }
+  fail_msg("the handshake does not end");
+}
+
+static void free_pair(struct pair *pair)
+{
+  ml_tls_free(pair->client);
+  ml_tls_free(pair->server);
+}
+
+#endif

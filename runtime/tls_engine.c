@@ -131,6 +131,8 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
 {
   SSL_set_connect_state(tls->ssl);
   SSL_set_verify(tls->ssl, SSL_VERIFY_PEER, NULL);
+  /* A client may resume under any context: what its session is worth is judged in judge_resumption. */
+  if (SSL_set_session_id_context(tls->ssl, (const unsigned char *)"", 0) != 1) return -1;
   if (options->servername) {
     tls->servername = strdup(options->servername);
     if (!tls->servername || SSL_set_tlsext_host_name(tls->ssl, options->servername) != 1) return -1;
@@ -181,7 +183,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   SSL_set_app_data(tls->ssl, tls);
   if (copy_alpn(tls, options) != 0) goto fail;
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
-  if (ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0) {
+  if (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0) {
     ml_tls_free(tls);
     return -1;
   }

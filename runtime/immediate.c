@@ -1,0 +1,93 @@
+#include "immediate.h"
+
+#include <string.h>
+
+static void run(struct ml_immediate *immediate)
+{
+  ml_immediate_cancel(immediate);
+  immediate->running = true;
+  immediate->on_run(immediate);
+  immediate->running = false;
+}
+
+static void on_task(struct ml_task *task)
+{
+  run((struct ml_immediate *)((char *)task - offsetof(struct ml_immediate, task)));
+}
+
+/* Only there to make the loop poll without waiting. */
+static void on_idle(struct ev_loop *ev, ev_idle *idle, int revents)
+{
+  (void)ev;
+  (void)idle;
+  (void)revents;
+}
+
+static void on_prepare(struct ev_loop *ev, ev_prepare *prepare, int revents)
+{
+  struct ml_immediate *immediate = prepare->data;
+  bool ref = immediate->prepare_ref;
+
+  (void)ev;
+  (void)revents;
+  if (ref) {
+    run(immediate);
+    return;
+  }
+  /* libev makes one turn even when nothing holds it; work without a reference does not count on
+   * that one. */
+  ml_immediate_cancel(immediate);
+  if (ml_loop_alive(immediate->loop)) {
+    run(immediate);
+  } else {
+    ml_immediate_request(immediate, false);
+  }
+}
+
+void ml_immediate_init(struct ml_immediate *immediate, struct ml_loop *loop,
+                       void (*on_run)(struct ml_immediate *))
+{
+  memset(immediate, 0, sizeof *immediate);
+  immediate->loop = loop;
+  immediate->on_run = on_run;
+  immediate->task.run = on_task;
+  ev_idle_init(&immediate->idle, on_idle);
+  ev_prepare_init(&immediate->prepare, on_prepare);
+  /* Before the loop's own, which sends what is written here. */
+  ev_set_priority(&immediate->prepare, EV_MAXPRI);
+  immediate->prepare.data = immediate;
+}
+
+static void start_prepare(struct ml_immediate *immediate, bool ref)
+{
+  struct ev_loop *ev = ml_loop_ev(immediate->loop);
+
+  immediate->prepare_ref = ref;
+  ev_prepare_start(ev, &immediate->prepare);
+  if (ref) {
+    ev_idle_start(ev, &immediate->idle);
+  } else {
+    ev_unref(ev);
+  }
+}
+
+void ml_immediate_request(struct ml_immediate *immediate, bool ref)
+{
+  ml_immediate_cancel(immediate);
+  if (ref && !immediate->running) {
+    ml_loop_defer(immediate->loop, &immediate->task);
+  } else {
+    start_prepare(immediate, ref);
+  }
+}
+
+void ml_immediate_cancel(struct ml_immediate *immediate)
+{
+  struct ev_loop *ev = ml_loop_ev(immediate->loop);
+
+  ml_task_cancel(&immediate->task);
+  ev_idle_stop(ev, &immediate->idle);
+  if (!ev_is_active(&immediate->prepare)) return;
+  if (!immediate->prepare_ref) ev_ref(ev);
+  ev_prepare_stop(ev, &immediate->prepare);
+}

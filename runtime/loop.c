@@ -1,0 +1,239 @@
+#include "loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Buffers kept for lending: one for received bytes, one for what they decrypt to. */
+enum { BUFFER_COUNT = 2 };
+
+/* One ml_loop_run on the stack. */
+struct run {
+  struct run *outer;
+  bool stopped;
+  bool in_ev_run; /* so that stopping breaks this ev_run and no other */
+};
+
+struct ml_loop {
+  struct ev_loop *ev;
+  ev_prepare prepare;   /* runs the tasks before each poll; unreferenced */
+  struct ml_task tasks; /* head of a ring, so that a task can leave without knowing its loop */
+  struct run *run;
+  uint8_t *buffers[BUFFER_COUNT];
+  bool lent[BUFFER_COUNT];
+};
+
+static bool has_tasks(const struct ml_loop *loop)
+{
+  return loop->tasks.next != &loop->tasks;
+}
+
+static void on_prepare(struct ev_loop *ev, ev_prepare *prepare, int revents)
+{
+  (void)ev;
+  (void)revents;
+  ml_loop_flush(prepare->data);
+}
+
+int ml_loop_new(struct ml_loop **out, struct ml_error *err)
+{
+  struct ml_loop *loop = calloc(1, sizeof *loop);
+  if (loop == NULL) goto fail;
+  for (int i = 0; i < BUFFER_COUNT; i++) {
+    loop->buffers[i] = malloc(ML_LOOP_BUFFER_SIZE);
+    if (loop->buffers[i] == NULL) goto fail;
+  }
+  loop->ev = ev_loop_new(EVFLAG_AUTO);
+  if (loop->ev == NULL) goto fail;
+
+  loop->tasks.prev = loop->tasks.next = &loop->tasks;
+  ev_prepare_init(&loop->prepare, on_prepare);
+  loop->prepare.data = loop;
+  ev_prepare_start(loop->ev, &loop->prepare);
+  ev_unref(loop->ev);
+  *out = loop;
+  return 0;
+
+fail:
+  ml_error_system(err, errno != 0 ? errno : ENOMEM, "epoll_create");
+  if (loop != NULL) {
+    for (int i = 0; i < BUFFER_COUNT; i++)
+      free(loop->buffers[i]);
+  }
+  free(loop);
+  return -1;
+}
+
+void ml_loop_free(struct ml_loop *loop)
+{
+  assert(!has_tasks(loop));
+  ev_ref(loop->ev);
+  ev_prepare_stop(loop->ev, &loop->prepare);
+  ev_loop_destroy(loop->ev);
+  for (int i = 0; i < BUFFER_COUNT; i++)
+    free(loop->buffers[i]);
+  free(loop);
+}
+
+struct ev_loop *ml_loop_ev(struct ml_loop *loop)
+{
+  return loop->ev;
+}
+
+void ml_loop_run(struct ml_loop *loop)
+{
+  struct run run = {.outer = loop->run};
+  loop->run = &run;
+  bool more = true;
+  while (more && !run.stopped) {
+    run.in_ev_run = true;
+    ev_run(loop->ev, 0);
+    run.in_ev_run = false;
+    /* The last callback may have left tasks, and tasks may start watchers. */
+    more = has_tasks(loop);
+    ml_loop_flush(loop);
+  }
+  loop->run = run.outer;
+}
+
+bool ml_loop_step(struct ml_loop *loop, bool wait)
+{
+  /* A task left by code outside the loop must not wait for an event to come. */
+  int left = ev_run(loop->ev, wait && !has_tasks(loop) ? EVRUN_ONCE : EVRUN_NOWAIT);
+  if (!has_tasks(loop)) return left > 0;
+  ml_loop_flush(loop);
+  return ml_loop_alive(loop);
+}
+
+void ml_loop_stop(struct ml_loop *loop)
+{
+  if (loop->run == NULL) return;
+  loop->run->stopped = true;
+  if (loop->run->in_ev_run) ev_break(loop->ev, EVBREAK_ONE);
+}
+
+/* Stands in for the callbacks during ml_loop_alive: events stay pending until the next iteration.
+ */
+static void leave_pending(struct ev_loop *ev)
+{
+  (void)ev;
+}
+
+bool ml_loop_alive(struct ml_loop *loop)
+{
+  if (has_tasks(loop)) return true;
+
+  /* libev tells its count of referenced watchers only as the result of ev_run, so run one iteration
+   * that handles nothing (ev_set_invoke_pending_cb, ev(3)). A timer that expires in it is no longer
+   * counted but is pending. */
+  ev_ref(loop->ev);
+  ev_prepare_stop(loop->ev, &loop->prepare);
+  ev_set_invoke_pending_cb(loop->ev, leave_pending);
+  int left = ev_run(loop->ev, EVRUN_NOWAIT);
+  bool pending = ev_pending_count(loop->ev) > 0;
+  ev_set_invoke_pending_cb(loop->ev, ev_invoke_pending);
+  ev_prepare_start(loop->ev, &loop->prepare);
+  ev_unref(loop->ev);
+
+  /* ev_run forgets a break asked for before it. */
+  if (loop->run != NULL && loop->run->stopped && loop->run->in_ev_run)
+    ev_break(loop->ev, EVBREAK_ONE);
+  return left > 0 || pending;
+}
+
+void ml_loop_defer(struct ml_loop *loop, struct ml_task *task)
+{
+  if (task->next != NULL) return;
+  task->prev = loop->tasks.prev;
+  task->next = &loop->tasks;
+  task->prev->next = task;
+  task->next->prev = task;
+}
+
+void ml_task_cancel(struct ml_task *task)
+{
+  if (task->next == NULL) return;
+  task->prev->next = task->next;
+  task->next->prev = task->prev;
+  task->prev = task->next = NULL;
+}
+
+void ml_loop_flush(struct ml_loop *loop)
+{
+  while (has_tasks(loop)) {
+    struct ml_task *task = loop->tasks.next;
+    ml_task_cancel(task);
+    task->run(task);
+  }
+}
+
+void ml_loop_io_start(struct ml_loop *loop, ev_io *io, bool ref)
+{
+  if (ev_is_active(io)) return;
+  ev_io_start(loop->ev, io);
+  if (!ref) ev_unref(loop->ev);
+}
+
+void ml_loop_io_stop(struct ml_loop *loop, ev_io *io, bool ref)
+{
+  if (!ev_is_active(io)) return;
+  if (!ref) ev_ref(loop->ev);
+  ev_io_stop(loop->ev, io);
+}
+
+void ml_loop_timer_start(struct ml_loop *loop, ev_timer *timer, bool ref)
+{
+  if (ev_is_active(timer)) return;
+  /* libev stops a one-shot timer by itself when it fires, which would take back a reference that an
+   * unreferenced one never had. A repeat that never comes round keeps it active until it is stopped
+   * here. */
+  if (!ref && timer->repeat == 0.) timer->repeat = 1e9;
+  ev_timer_start(loop->ev, timer);
+  if (!ref) ev_unref(loop->ev);
+}
+
+void ml_loop_timer_stop(struct ml_loop *loop, ev_timer *timer, bool ref)
+{
+  if (!ev_is_active(timer)) {
+    ev_timer_stop(loop->ev, timer); /* it may be pending */
+    return;
+  }
+  if (!ref) ev_ref(loop->ev);
+  ev_timer_stop(loop->ev, timer);
+}
+
+uint8_t *ml_loop_borrow(struct ml_loop *loop)
+{
+  for (int i = 0; i < BUFFER_COUNT; i++) {
+    if (!loop->lent[i]) {
+      loop->lent[i] = true;
+      return loop->buffers[i];
+    }
+  }
+  uint8_t *buffer = malloc(ML_LOOP_BUFFER_SIZE);
+  if (buffer == NULL) {
+    fputs("moonlatch: out of memory\n", stderr);
+    abort();
+  }
+  return buffer;
+}
+
+void ml_loop_give_back(struct ml_loop *loop, uint8_t *buffer)
+{
+  for (int i = 0; i < BUFFER_COUNT; i++) {
+    if (loop->buffers[i] == buffer) {
+      loop->lent[i] = false;
+      return;
+    }
+  }
+  free(buffer);
+}
+
+uint64_t ml_now_ns(void)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}

@@ -1,0 +1,558 @@
+#include "sock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "sock_internal.h"
+
+/* Slices offered to the kernel in one call. */
+enum { VECTOR_SIZE = 64 };
+
+/* Bytes sent in one go before other streams get their turn: a fast reader on loopback would take
+ * them for ever. */
+enum { SEND_BUDGET = 1024 * 1024 };
+
+static const struct ml_stream_ops sock_ops;
+
+static struct ml_sock *sock_of(struct ml_stream *stream)
+{
+  return (struct ml_sock *)(void *)stream;
+}
+
+struct ml_sock *ml_sock_from(struct ml_stream *stream)
+{
+  return stream->ops == &sock_ops ? sock_of(stream) : NULL;
+}
+
+int ml_sock_fd(const struct ml_sock *sock)
+{
+  return sock->fd;
+}
+
+void ml_sock_enter(struct ml_sock *s)
+{
+  s->depth++;
+}
+
+bool ml_sock_leave(struct ml_sock *s)
+{
+  s->depth--;
+  if (s->phase != SOCK_CLOSED) return true;
+  if (s->depth == 0) free(s);
+  return false;
+}
+
+void ml_sock_watch(struct ml_sock *s)
+{
+  struct ml_loop *loop = s->stream.loop;
+  if (s->phase == SOCK_OPEN && s->reading) {
+    ml_loop_io_start(loop, &s->reader, s->ref);
+  } else {
+    ml_loop_io_stop(loop, &s->reader, s->ref);
+  }
+  if (s->phase == SOCK_CONNECTING || (s->phase == SOCK_OPEN && s->blocked)) {
+    ml_loop_io_start(loop, &s->writer, s->ref);
+  } else {
+    ml_loop_io_stop(loop, &s->writer, s->ref);
+  }
+}
+
+/* ---- The output queue ---- */
+
+static size_t queue_size(const struct ml_sock *s)
+{
+  return ml_buf_size(&s->gathered) + s->held_bytes;
+}
+
+static void drop_held(struct ml_sock *s)
+{
+  if (s->held_memory != s->held_inline) free(s->held_memory);
+  s->held = s->held_memory = NULL;
+  s->held_count = 0;
+  s->held_bytes = 0;
+}
+
+static void drop_queue(struct ml_sock *s)
+{
+  ml_buf_free(&s->gathered);
+  drop_held(s);
+}
+
+/* Keeps the slices, not what they point to. */
+static int hold(struct ml_sock *s, const struct ml_slice *slices, size_t n, size_t total)
+{
+  assert(s->held_count == 0 && !s->write_pending);
+  struct ml_slice *memory = s->held_inline;
+  if (n > SOCK_HELD_INLINE) memory = malloc(n * sizeof *memory);
+  if (memory == NULL) return -1;
+  s->held = s->held_memory = memory;
+  for (size_t i = 0; i < n; i++) {
+    if (slices[i].len > 0) memory[s->held_count++] = slices[i];
+  }
+  s->held_bytes = total;
+  return 0;
+}
+
+static int gather(struct ml_sock *s, const struct ml_slice *slices, size_t n, size_t total)
+{
+  uint8_t *room = ml_buf_reserve(&s->gathered, total);
+  if (room == NULL) return -1;
+  for (size_t i = 0; i < n; i++) {
+    if (slices[i].len == 0) continue;
+    memcpy(room, slices[i].data, slices[i].len);
+    room += slices[i].len;
+  }
+  ml_buf_commit(&s->gathered, total);
+  return 0;
+}
+
+/* Fills `vector` from the head of the queue, at most `limit` bytes; returns the number of entries.
+ */
+static size_t fill_vector(const struct ml_sock *s, struct iovec *vector, size_t limit,
+                          size_t *offered)
+{
+  size_t n = 0;
+  *offered = 0;
+  size_t copied = ml_buf_size(&s->gathered);
+  if (copied > 0) {
+    vector[n++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)ml_buf_data(&s->gathered), .iov_len = copied};
+    *offered = copied;
+  }
+  for (size_t i = 0; i < s->held_count && n < VECTOR_SIZE && *offered < limit; i++) {
+    size_t len = s->held[i].len;
+    if (len > limit - *offered) len = limit - *offered;
+    vector[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)s->held[i].data, .iov_len = len};
+    *offered += len;
+  }
+  return n;
+}
+
+static void consume(struct ml_sock *s, size_t sent)
+{
+  size_t copied = ml_buf_size(&s->gathered);
+  if (copied > 0) {
+    size_t part = sent < copied ? sent : copied;
+    ml_buf_consume(&s->gathered, part);
+    sent -= part;
+  }
+  s->held_bytes -= sent;
+  while (sent > 0) {
+    if (sent < s->held->len) {
+      s->held->data += sent;
+      s->held->len -= sent;
+      return;
+    }
+    sent -= s->held->len;
+    s->held++;
+    s->held_count--;
+  }
+  if (s->held_count == 0) drop_held(s);
+}
+
+static ssize_t send_vector(const struct ml_sock *s, struct iovec *vector, size_t n)
+{
+  struct msghdr message = {.msg_iov = vector, .msg_iovlen = n};
+  ssize_t sent;
+  do {
+    sent = s->is_socket ? sendmsg(s->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+                        : writev(s->fd, vector, (int)n);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+static bool would_block(int number)
+{
+  return number == EAGAIN || number == EWOULDBLOCK || number == ENOBUFS;
+}
+
+/* Offers the queue to the kernel. ML_DONE when it is empty now, ML_PENDING when some is left,
+ * ML_FAILED with errno. */
+static int send_queue(struct ml_sock *s)
+{
+  size_t budget = SEND_BUDGET;
+  while (queue_size(s) > 0 && budget > 0) {
+    struct iovec vector[VECTOR_SIZE];
+    size_t offered;
+    size_t n = fill_vector(s, vector, budget, &offered);
+    ssize_t sent = send_vector(s, vector, n);
+    if (sent < 0) return would_block(errno) ? ML_PENDING : ML_FAILED;
+    consume(s, (size_t)sent);
+    if ((size_t)sent < offered) return ML_PENDING;
+    budget -= offered < budget ? offered : budget;
+  }
+  return queue_size(s) > 0 ? ML_PENDING : ML_DONE;
+}
+
+/* ---- Failing ---- */
+
+void ml_sock_fail(struct ml_sock *s, const struct ml_error *err)
+{
+  s->phase = SOCK_BROKEN;
+  s->blocked = false;
+  s->reading = false;
+  s->write_pending = false;
+  s->failed_call = NULL;
+  drop_queue(s);
+  ml_task_cancel(&s->task);
+  ml_sock_watch(s);
+  ml_sock_enter(s);
+  s->stream.events->on_error(&s->stream, err);
+  ml_sock_leave(s);
+}
+
+static ssize_t receive(const struct ml_sock *s, uint8_t *buffer)
+{
+  ssize_t n;
+  do {
+    n = s->is_socket ? recv(s->fd, buffer, ML_LOOP_BUFFER_SIZE, MSG_DONTWAIT)
+                     : read(s->fd, buffer, ML_LOOP_BUFFER_SIZE);
+  } while (n < 0 && errno == EINTR);
+  return n;
+}
+
+/* Hands out what the peer had sent before writing failed. There is no more of it than one receive
+ * buffer, since the peer is gone. Returns whether the sock is still there. */
+static bool read_last_words(struct ml_sock *s)
+{
+  struct ml_loop *loop = s->stream.loop;
+  bool alive = true;
+  uint8_t *buffer = ml_loop_borrow(loop);
+  while (alive && s->reading) {
+    ssize_t n = receive(s, buffer);
+    if (n <= 0) break;
+    s->stream.bytes_read += (uint64_t)n;
+    ml_sock_enter(s);
+    s->stream.events->on_read(&s->stream, buffer, (size_t)n);
+    alive = ml_sock_leave(s);
+  }
+  ml_loop_give_back(loop, buffer);
+  return alive;
+}
+
+/* A write or shutdown failed; called from the loop only. */
+static void report_failure(struct ml_sock *s, int number, const char *call)
+{
+  s->phase = SOCK_BROKEN;
+  s->failed_call = call; /* while the last words are read, writes wait for the on_error to come */
+  ml_sock_watch(s);
+  bool peer_gone = number == EPIPE || number == ECONNRESET;
+  if (peer_gone && s->reading && !read_last_words(s)) return;
+
+  struct ml_error err;
+  ml_error_system(&err, number, call);
+  ml_sock_fail(s, &err);
+}
+
+/* The same for failures inside a call on the stream, which must not call back. */
+static void report_failure_later(struct ml_sock *s, int number, const char *call)
+{
+  s->phase = SOCK_BROKEN;
+  s->failed_errno = number;
+  s->failed_call = call;
+  ml_sock_watch(s);
+  ml_loop_defer(s->stream.loop, &s->task);
+}
+
+/* ---- Writing ---- */
+
+/* shutdown(2); 0 or -1 with errno. */
+static int send_end(struct ml_sock *s)
+{
+  s->output = OUTPUT_FINISHED;
+  if (!s->is_socket) return 0;
+  /* A connection that is gone has nothing left to end; reading will tell why it went. */
+  return shutdown(s->fd, SHUT_WR) == 0 || errno == ENOTCONN ? 0 : -1;
+}
+
+/* The queue became empty: tells whoever waited for that. */
+static void queue_drained(struct ml_sock *s)
+{
+  s->blocked = false;
+  ml_sock_watch(s);
+  if (s->write_pending) {
+    s->write_pending = false;
+    ml_sock_enter(s);
+    s->stream.events->on_written(&s->stream);
+    if (!ml_sock_leave(s)) return;
+  }
+  if (s->output != OUTPUT_FINISHING || s->phase != SOCK_OPEN || queue_size(s) > 0) return;
+  if (send_end(s) != 0) {
+    report_failure(s, errno, "shutdown");
+    return;
+  }
+  ml_sock_enter(s);
+  s->stream.events->on_shutdown(&s->stream);
+  ml_sock_leave(s);
+}
+
+static void flush(struct ml_sock *s)
+{
+  switch (send_queue(s)) {
+  case ML_DONE:
+    queue_drained(s);
+    break;
+  case ML_PENDING:
+    s->blocked = true;
+    ml_sock_watch(s);
+    break;
+  default:
+    report_failure(s, errno, "write");
+  }
+}
+
+static void on_task(struct ml_task *task)
+{
+  struct ml_sock *s = (struct ml_sock *)(void *)((char *)task - offsetof(struct ml_sock, task));
+  if (s->failed_call != NULL) {
+    report_failure(s, s->failed_errno, s->failed_call);
+  } else if (s->phase == SOCK_OPEN && !s->blocked) {
+    flush(s);
+  }
+}
+
+static void on_writable(struct ev_loop *ev, ev_io *io, int revents)
+{
+  (void)ev;
+  (void)revents;
+  struct ml_sock *s = io->data;
+  if (s->phase == SOCK_CONNECTING) {
+    ml_sock_finish_connect(s);
+    return;
+  }
+  ml_task_cancel(&s->task);
+  flush(s);
+}
+
+/* Sends now, inside a call. What fails is reported from the loop. */
+static int send_now(struct ml_sock *s, const char *call)
+{
+  int status = send_queue(s);
+  if (status == ML_DONE) {
+    ml_task_cancel(&s->task);
+    return ML_DONE;
+  }
+  if (status == ML_PENDING) {
+    s->blocked = true;
+    ml_sock_watch(s);
+  } else {
+    report_failure_later(s, errno, call);
+  }
+  return ML_PENDING;
+}
+
+static int refuse(const struct ml_sock *s, const char *call, struct ml_error *err)
+{
+  bool open = s->phase == SOCK_OPEN || s->phase == SOCK_CONNECTING;
+  if (open && s->output == OUTPUT_OPEN) return 0;
+  ml_error_system(err, s->phase == SOCK_IDLE ? EBADF : EPIPE, call);
+  return -1;
+}
+
+static int sock_write(struct ml_stream *stream, const struct ml_slice *slices, size_t n,
+                      struct ml_error *err)
+{
+  struct ml_sock *s = sock_of(stream);
+  if (s->failed_call != NULL) return ML_PENDING;
+  if (refuse(s, "write", err) != 0) return ML_FAILED;
+  size_t total = 0;
+  for (size_t i = 0; i < n; i++)
+    total += slices[i].len;
+  if (total == 0) return ML_DONE;
+
+  bool ready = s->phase == SOCK_OPEN && !s->blocked;
+  bool small = total <= ML_SOCK_GATHER && ml_buf_size(&s->gathered) + total <= ML_SOCK_GATHER;
+  if (ready && small && !stream->write_through && gather(s, slices, n, total) == 0) {
+    stream->bytes_written += total;
+    ml_loop_defer(stream->loop, &s->task);
+    return ML_DONE;
+  }
+  if (hold(s, slices, n, total) != 0) {
+    ml_error_system(err, ENOMEM, "write");
+    s->phase = SOCK_BROKEN;
+    ml_sock_watch(s);
+    return ML_FAILED;
+  }
+  stream->bytes_written += total;
+  int status = ready ? send_now(s, "write") : ML_PENDING;
+  s->write_pending = status == ML_PENDING;
+  return status;
+}
+
+static int sock_shutdown(struct ml_stream *stream, struct ml_error *err)
+{
+  struct ml_sock *s = sock_of(stream);
+  if (s->failed_call != NULL) return ML_PENDING;
+  if (refuse(s, "shutdown", err) != 0) return ML_FAILED;
+  s->output = OUTPUT_FINISHING;
+  if (s->phase == SOCK_CONNECTING || s->blocked) return ML_PENDING;
+  /* The end goes out right behind the last bytes. */
+  if (send_now(s, "write") == ML_PENDING) return ML_PENDING;
+  if (send_end(s) == 0) return ML_DONE;
+  report_failure_later(s, errno, "shutdown");
+  return ML_PENDING;
+}
+
+/* ---- Reading ---- */
+
+static void end_of_stream(struct ml_sock *s)
+{
+  s->ended = true;
+  s->reading = false;
+  ml_sock_watch(s);
+  ml_sock_enter(s);
+  s->stream.events->on_end(&s->stream);
+  ml_sock_leave(s);
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *io, int revents)
+{
+  (void)ev;
+  (void)revents;
+  struct ml_sock *s = io->data;
+  struct ml_loop *loop = s->stream.loop;
+  uint8_t *buffer = ml_loop_borrow(loop);
+  ssize_t n = receive(s, buffer);
+  int number = errno;
+  if (n > 0) {
+    s->stream.bytes_read += (uint64_t)n;
+    ml_sock_enter(s);
+    s->stream.events->on_read(&s->stream, buffer, (size_t)n);
+    ml_sock_leave(s);
+  }
+  ml_loop_give_back(loop, buffer);
+  if (n == 0) {
+    end_of_stream(s);
+  } else if (n < 0 && !would_block(number)) {
+    struct ml_error err;
+    ml_error_system(&err, number, "read");
+    ml_sock_fail(s, &err);
+  }
+}
+
+static void sock_read_start(struct ml_stream *stream)
+{
+  struct ml_sock *s = sock_of(stream);
+  s->reading = !s->ended;
+  ml_sock_watch(s);
+}
+
+static void sock_read_stop(struct ml_stream *stream)
+{
+  struct ml_sock *s = sock_of(stream);
+  s->reading = false;
+  ml_sock_watch(s);
+}
+
+/* ---- The rest ---- */
+
+static void sock_ref(struct ml_stream *stream, bool on)
+{
+  struct ml_sock *s = sock_of(stream);
+  if (s->ref == on) return;
+  ml_loop_io_stop(stream->loop, &s->reader, s->ref);
+  ml_loop_io_stop(stream->loop, &s->writer, s->ref);
+  s->ref = on;
+  ml_sock_watch(s);
+}
+
+static void close_fd(struct ml_sock *s)
+{
+  if (s->fd < 0) return;
+  if (s->restore_flags >= 0) (void)fcntl(s->fd, F_SETFL, s->restore_flags);
+  if (!s->keep_fd) close(s->fd);
+  s->fd = -1;
+}
+
+static void sock_close(struct ml_stream *stream)
+{
+  struct ml_sock *s = sock_of(stream);
+  assert(s->phase != SOCK_CLOSED);
+  /* What is held belongs to a caller who has not been told that it is done: only what was taken
+   * over goes out. */
+  drop_held(s);
+  if (s->phase == SOCK_OPEN && !s->reset) (void)send_queue(s);
+  drop_queue(s);
+  s->phase = SOCK_CLOSED;
+  ml_task_cancel(&s->task);
+  ml_sock_watch(s);
+  close_fd(s);
+  free(s->target);
+  s->target = NULL;
+  if (s->depth == 0) free(s);
+}
+
+static int sock_address(struct ml_sock *s, struct ml_addr *out, struct ml_error *err, bool peer)
+{
+  memset(out, 0, sizeof *out);
+  out->len = sizeof out->storage;
+  struct sockaddr *address = (void *)&out->storage;
+  int status =
+      peer ? getpeername(s->fd, address, &out->len) : getsockname(s->fd, address, &out->len);
+  if (status == 0) return 0;
+  ml_error_system(err, errno, peer ? "getpeername" : "getsockname");
+  return -1;
+}
+
+static int sock_local(struct ml_stream *stream, struct ml_addr *out, struct ml_error *err)
+{
+  return sock_address(sock_of(stream), out, err, false);
+}
+
+static int sock_remote(struct ml_stream *stream, struct ml_addr *out, struct ml_error *err)
+{
+  return sock_address(sock_of(stream), out, err, true);
+}
+
+static size_t sock_queued(const struct ml_stream *stream)
+{
+  return queue_size((const struct ml_sock *)(const void *)stream);
+}
+
+static struct ml_stream *sock_transport(struct ml_stream *stream)
+{
+  return stream;
+}
+
+static const struct ml_stream_ops sock_ops = {
+    .read_start = sock_read_start,
+    .read_stop = sock_read_stop,
+    .write = sock_write,
+    .shutdown = sock_shutdown,
+    .close = sock_close,
+    .ref = sock_ref,
+    .local = sock_local,
+    .remote = sock_remote,
+    .queued = sock_queued,
+    .transport = sock_transport,
+};
+
+struct ml_sock *ml_sock_new(struct ml_loop *loop, const struct ml_stream_events *events, void *user)
+{
+  struct ml_sock *s = calloc(1, sizeof *s);
+  if (s == NULL) return NULL;
+  s->stream = (struct ml_stream){.ops = &sock_ops, .events = events, .user = user, .loop = loop};
+  s->task.run = on_task;
+  s->fd = -1;
+  s->restore_flags = -1;
+  s->ref = true;
+  ev_init(&s->reader, on_readable);
+  ev_init(&s->writer, on_writable);
+  return s;
+}
+
+void ml_sock_adopt(struct ml_sock *s, int fd, enum sock_phase phase)
+{
+  assert(s->phase == SOCK_IDLE);
+  s->fd = fd;
+  s->phase = phase;
+  ev_io_set(&s->reader, fd, EV_READ);
+  ev_io_set(&s->writer, fd, EV_WRITE);
+  s->reader.data = s->writer.data = s;
+  ml_sock_watch(s);
+}

@@ -1,0 +1,66 @@
+/* TCP and unix sockets, and anything else that has a descriptor: pipes, terminals, files. A `struct
+ * ml_sock` is a `struct ml_stream` (stream.h), whose rules hold here; this header only adds what
+ * sockets have besides.
+ *
+ * Reading: one recv of at most ML_LOOP_BUFFER_SIZE per wake-up, into a buffer borrowed from the
+ * loop. Writing: what is written in one tick is gathered (copied) and leaves in one send when the
+ * tick ends, or as soon as it passes ML_SOCK_GATHER bytes; then it is sent straight from the
+ * caller's memory. Once the kernel has refused, or while the connection is being made, nothing is
+ * copied any more: writes are ML_PENDING. A write that the kernel fails ends in on_error, never in
+ * ML_FAILED: bytes that the peer sent before it went away (a TLS alert, an HTTP error) are
+ * delivered first when the owner is reading.
+ */
+#ifndef ML_SOCK_H
+#define ML_SOCK_H
+
+#include "stream.h"
+
+#define ML_SOCK_GATHER ((size_t)65536)
+
+struct ml_sock;
+
+/* The sock as a stream. The stream is the sock's first member: the pointers are equal. */
+static inline struct ml_stream *ml_sock_stream(struct ml_sock *sock)
+{
+  return (struct ml_stream *)(void *)sock;
+}
+
+/* A socket without a descriptor. `events` may be NULL until the first call that leads to a
+ * callback. NULL when memory is short. Given back by ml_stream_close, opened or not. */
+ML_MUST_CHECK struct ml_sock *ml_sock_new(struct ml_loop *loop,
+                                          const struct ml_stream_events *events, void *user);
+
+/* The sock that `stream` is, or NULL for another kind of stream. */
+struct ml_sock *ml_sock_from(struct ml_stream *stream);
+
+/* Takes over an open descriptor; fails, leaving it alone, with EBADF or, for sockets without
+ * connections, EINVAL. Sockets are used without touching O_NONBLOCK, which other processes would
+ * see. For pipes and terminals the descriptor is reopened through /proc/self/fd; only where that is
+ * impossible O_NONBLOCK is set, until the close. Descriptors 0, 1 and 2 are never closed. The
+ * caller ignores SIGPIPE if it writes to pipes. */
+ML_MUST_CHECK int ml_sock_open_fd(struct ml_sock *sock, int fd, struct ml_error *err);
+
+/* Takes over a connected, non-blocking, close-on-exec socket, as accept4(2) makes it. */
+void ml_sock_open_accepted(struct ml_sock *sock, int fd, bool tcp);
+
+/* Starts connecting, from `local` when it is not NULL. What fails at once is returned and leaves
+ * the sock as it was; otherwise on_connect or on_error follows. */
+ML_MUST_CHECK int ml_sock_connect(struct ml_sock *sock, const struct ml_addr *addr,
+                                  const struct ml_addr *local, struct ml_error *err);
+
+/* TCP_NODELAY, on by default here since writes are gathered already. Does nothing to what is not
+ * TCP. */
+ML_MUST_CHECK int ml_sock_set_nodelay(struct ml_sock *sock, bool on, struct ml_error *err);
+
+/* SO_KEEPALIVE, the first probe after `seconds` idle (0: the system's default). Does nothing to
+ * what is not TCP. */
+ML_MUST_CHECK int ml_sock_set_keepalive(struct ml_sock *sock, bool on, unsigned seconds,
+                                        struct ml_error *err);
+
+/* Makes the coming close drop what is queued and reset the connection (SO_LINGER 0, socket(7)). */
+ML_MUST_CHECK int ml_sock_set_reset(struct ml_sock *sock, struct ml_error *err);
+
+/* The descriptor, or -1. */
+int ml_sock_fd(const struct ml_sock *sock);
+
+#endif

@@ -1,0 +1,77 @@
+/* What sock.c (the stream: reading, writing, closing) and sock_open.c (getting a descriptor,
+ * options) share. */
+#ifndef ML_SOCK_INTERNAL_H
+#define ML_SOCK_INTERNAL_H
+
+#include "buf.h"
+#include "sock.h"
+
+enum sock_phase {
+  SOCK_IDLE,       /* no descriptor yet */
+  SOCK_CONNECTING, /* connect(2) under way */
+  SOCK_OPEN,
+  SOCK_BROKEN, /* failed; only close is left */
+  SOCK_CLOSED, /* memory waits for the callbacks on the stack */
+};
+
+enum sock_output {
+  OUTPUT_OPEN,
+  OUTPUT_FINISHING, /* shutdown once the queue is empty */
+  OUTPUT_FINISHED,
+};
+
+enum { SOCK_HELD_INLINE = 2 };
+
+struct ml_sock {
+  struct ml_stream stream; /* must stay first */
+  ev_io reader;
+  ev_io writer;
+  struct ml_task task; /* sends what was gathered; reports a failure that happened inside a call */
+
+  /* The output queue: first the copied bytes, then the slices of the write that is pending. */
+  struct ml_buf gathered;
+  struct ml_slice *held; /* slices not sent yet; points into held_memory */
+  size_t held_count;
+  size_t held_bytes;
+  struct ml_slice *held_memory; /* held_inline, or from malloc */
+  struct ml_slice held_inline[SOCK_HELD_INLINE];
+
+  struct ml_addr *target;  /* while connecting, for the error's text; else NULL */
+  const char *failed_call; /* set with failed_errno: a failure to report from the task */
+  int failed_errno;
+
+  int fd;
+  int restore_flags; /* F_SETFL value to put back at the close, or -1 */
+  enum sock_phase phase;
+  enum sock_output output;
+  unsigned depth; /* callbacks on the stack */
+
+  bool ref;
+  bool reading; /* the owner wants on_read */
+  bool ended;   /* the peer's end has been read */
+  bool blocked; /* the kernel refused; wait for it to take more */
+  bool write_pending;
+  bool is_socket;
+  bool is_tcp;
+  bool reset;   /* the close drops the queue */
+  bool keep_fd; /* do not close the descriptor */
+};
+
+/* Makes the watchers agree with the state. */
+void ml_sock_watch(struct ml_sock *s);
+
+/* Sets the descriptor and the phase that follows from it; prepares the watchers. */
+void ml_sock_adopt(struct ml_sock *s, int fd, enum sock_phase phase);
+
+/* Called when the descriptor of a connecting sock is writable: reports on_connect or on_error. */
+void ml_sock_finish_connect(struct ml_sock *s);
+
+/* Around every callback: enter before, leave after. leave returns whether the sock is still there
+ * and not closed. */
+void ml_sock_enter(struct ml_sock *s);
+bool ml_sock_leave(struct ml_sock *s);
+
+/* Breaks the sock and calls on_error. The sock may be gone afterwards. */
+void ml_sock_fail(struct ml_sock *s, const struct ml_error *err);
+
+#endif

@@ -1,0 +1,240 @@
+/* The loop: tasks, nesting, references, lent buffers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "loop.h"
+
+static struct ml_loop *loop;
+
+static int setup(void **state)
+{
+  (void)state;
+  struct ml_error err;
+  return ml_loop_new(&loop, &err);
+}
+
+static int teardown(void **state)
+{
+  (void)state;
+  ml_loop_free(loop);
+  return 0;
+}
+
+struct job {
+  struct ml_task task; /* first */
+  int ran;
+  int again; /* times to queue itself once more */
+  struct job *cancel;
+  bool stop;
+};
+
+static void run_job(struct ml_task *task)
+{
+  struct job *job = (struct job *)(void *)task;
+  job->ran++;
+  if (job->again-- > 0) ml_loop_defer(loop, task);
+  if (job->cancel) ml_task_cancel(&job->cancel->task);
+  if (job->stop) ml_loop_stop(loop);
+}
+
+static void a_loop_with_nothing_to_do_returns(void **state)
+{
+  (void)state;
+  assert_false(ml_loop_alive(loop));
+  ml_loop_run(loop);
+  assert_false(ml_loop_step(loop, true));
+}
+
+static void a_task_runs_once_however_often_it_is_queued(void **state)
+{
+  (void)state;
+  struct job job = {.task.run = run_job};
+  ml_loop_defer(loop, &job.task);
+  ml_loop_defer(loop, &job.task);
+  assert_true(ml_loop_alive(loop));
+  ml_loop_run(loop);
+  assert_int_equal(job.ran, 1);
+  ml_loop_run(loop);
+  assert_int_equal(job.ran, 1);
+}
+
+static void tasks_queued_by_tasks_run_in_the_same_pass(void **state)
+{
+  (void)state;
+  struct job job = {.task.run = run_job, .again = 3};
+  ml_loop_defer(loop, &job.task);
+  ml_loop_flush(loop);
+  assert_int_equal(job.ran, 4);
+  assert_false(ml_loop_alive(loop));
+}
+
+static void a_task_can_cancel_another(void **state)
+{
+  (void)state;
+  struct job second = {.task.run = run_job};
+  struct job first = {.task.run = run_job, .cancel = &second};
+  ml_loop_defer(loop, &first.task);
+  ml_loop_defer(loop, &second.task);
+  ml_loop_run(loop);
+  assert_int_equal(first.ran, 1);
+  assert_int_equal(second.ran, 0);
+  ml_task_cancel(&second.task);
+}
+
+static int fired;
+
+static void on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+  (void)ev;
+  (void)revents;
+  fired++;
+  if (timer->data != NULL) ml_loop_defer(loop, timer->data);
+}
+
+static void what_the_last_callback_defers_still_runs(void **state)
+{
+  (void)state;
+  struct job job = {.task.run = run_job};
+  ev_timer timer;
+  ev_timer_init(&timer, on_timer, 0., 0.);
+  timer.data = &job.task;
+  fired = 0;
+  ml_loop_timer_start(loop, &timer, true);
+  ml_loop_run(loop);
+  assert_int_equal(fired, 1);
+  assert_int_equal(job.ran, 1);
+}
+
+static void alive_tells_of_watchers_and_calls_nothing(void **state)
+{
+  (void)state;
+  ev_timer timer;
+  ev_timer_init(&timer, on_timer, 0., 0.);
+  timer.data = NULL;
+  fired = 0;
+  ml_loop_timer_start(loop, &timer, true);
+  assert_true(ml_loop_alive(loop));
+  assert_true(ml_loop_alive(loop));
+  assert_int_equal(fired, 0);
+  ml_loop_run(loop);
+  assert_int_equal(fired, 1);
+  assert_false(ml_loop_alive(loop));
+}
+
+static void an_unreferenced_watcher_does_not_hold_the_loop(void **state)
+{
+  (void)state;
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  ev_io io;
+  ev_timer timer;
+  ev_io_init(&io, NULL, ends[0], EV_READ);
+  ev_timer_init(&timer, on_timer, 60., 0.);
+  ml_loop_io_start(loop, &io, false);
+  ml_loop_io_start(loop, &io, false);
+  ml_loop_timer_start(loop, &timer, false);
+  assert_false(ml_loop_alive(loop));
+  ml_loop_run(loop);
+  ml_loop_io_stop(loop, &io, false);
+  ml_loop_io_stop(loop, &io, false);
+  ml_loop_timer_stop(loop, &timer, false);
+
+  /* The count is what it was: one referenced watcher holds the loop again. */
+  ml_loop_io_start(loop, &io, true);
+  assert_true(ml_loop_alive(loop));
+  ml_loop_io_stop(loop, &io, true);
+  assert_false(ml_loop_alive(loop));
+  close(ends[0]);
+  close(ends[1]);
+}
+
+static void on_unreferenced(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+  (void)ev;
+  (void)revents;
+  fired++;
+  ml_loop_timer_stop(loop, timer, false);
+}
+
+static void an_unreferenced_timer_that_fires_keeps_the_count_right(void **state)
+{
+  (void)state;
+  ev_timer quiet;
+  ev_timer holder;
+  ev_timer_init(&quiet, on_unreferenced, 0., 0.);
+  ev_timer_init(&holder, on_timer, 0.01, 0.);
+  holder.data = NULL;
+  fired = 0;
+  ml_loop_timer_start(loop, &quiet, false);
+  ml_loop_timer_start(loop, &holder, true);
+  ml_loop_run(loop);
+  assert_int_equal(fired, 2);
+  assert_false(ml_loop_alive(loop));
+}
+
+static void nested_run(struct ml_task *task)
+{
+  struct job *job = (struct job *)(void *)task;
+  job->ran++;
+  struct job inner = {.task.run = run_job, .stop = true};
+  ev_timer timer;
+  ev_timer_init(&timer, on_timer, 60., 0.);
+  ml_loop_timer_start(loop, &timer, true);
+  ml_loop_defer(loop, &inner.task);
+  ml_loop_run(loop);
+  assert_int_equal(inner.ran, 1);
+  ml_loop_timer_stop(loop, &timer, true);
+}
+
+static void stopping_ends_the_innermost_run_only(void **state)
+{
+  (void)state;
+  struct job outer = {.task.run = nested_run};
+  ev_timer timer;
+  ev_timer_init(&timer, on_timer, 0.02, 0.);
+  timer.data = NULL;
+  fired = 0;
+  ml_loop_timer_start(loop, &timer, true);
+  ml_loop_defer(loop, &outer.task);
+  ml_loop_run(loop);
+  assert_int_equal(outer.ran, 1);
+  assert_int_equal(fired, 1);
+}
+
+static void a_third_borrower_gets_a_buffer_too(void **state)
+{
+  (void)state;
+  uint8_t *lent[3];
+  for (int i = 0; i < 3; i++) {
+    lent[i] = ml_loop_borrow(loop);
+    lent[i][ML_LOOP_BUFFER_SIZE - 1] = 1;
+  }
+  assert_ptr_not_equal(lent[0], lent[1]);
+  assert_ptr_not_equal(lent[1], lent[2]);
+  for (int i = 0; i < 3; i++)
+    ml_loop_give_back(loop, lent[i]);
+  assert_ptr_equal(ml_loop_borrow(loop), lent[0]);
+  ml_loop_give_back(loop, lent[0]);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      TEST(a_loop_with_nothing_to_do_returns),
+      TEST(a_task_runs_once_however_often_it_is_queued),
+      TEST(tasks_queued_by_tasks_run_in_the_same_pass),
+      TEST(a_task_can_cancel_another),
+      TEST(what_the_last_callback_defers_still_runs),
+      TEST(alive_tells_of_watchers_and_calls_nothing),
+      TEST(an_unreferenced_watcher_does_not_hold_the_loop),
+      TEST(an_unreferenced_timer_that_fires_keeps_the_count_right),
+      TEST(stopping_ends_the_innermost_run_only),
+      TEST(a_third_borrower_gets_a_buffer_too),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

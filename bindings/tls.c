@@ -1,0 +1,262 @@
+/* native.tls: TLS over another handle's stream. */
+#include "tls.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "bindings.h"
+#include "context.h"
+#include "options.h"
+
+#define CLASS_NAME "moonlatch.tls"
+
+#define FIELD(name) offsetof(struct ml_tls_options, name)
+
+static const struct ml_option options[] = {
+    {"isServer", ML_OPTION_BOOL, FIELD(server), 0},
+    {"askContext", ML_OPTION_BOOL, FIELD(ask_context), 0},
+    {"askIdentity", ML_OPTION_BOOL, FIELD(ask_identity), 0},
+    {"requestCert", ML_OPTION_BOOL, FIELD(request_cert), 0},
+    {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
+    {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},
+    {"wantKeylog", ML_OPTION_BOOL, FIELD(want_keylog), 0},
+    {"servername", ML_OPTION_STRING, FIELD(servername), 0},
+    {"alpn", ML_OPTION_BYTES, FIELD(alpn), FIELD(alpn_len)},
+    {"session", ML_OPTION_BYTES, FIELD(session), FIELD(session_len)},
+    {NULL, ML_OPTION_BOOL, 0, 0},
+};
+
+/* ---- Events ---- */
+
+struct asked {
+  struct ml_handle *handle;
+  struct ml_tls *tls;
+  struct ml_tls_question question;
+};
+
+/* ask(owner, 'context', token, servername | nil) or ask(owner, 'identity', token) */
+static void emit_ask(lua_State *L, void *arg)
+{
+  const struct asked *asked = arg;
+  struct ml_handle *h = asked->handle;
+  if (!ml_push_handler(L, h->object.vm, ML_CLASS_TLS, ML_ON_ASK)) return;
+  ml_object_push_owner(L, &h->object);
+  lua_pushstring(L, asked->question.ask == ML_ASK_CONTEXT ? "context" : "identity");
+  lua_pushnumber(L, asked->question.token);
+  lua_pushstring(L, ml_tls_servername(asked->tls));
+  lua_call(L, 4, 0);
+}
+
+static void on_ask(struct ml_tls_stream *stream, struct ml_tls_question question)
+{
+  struct ml_handle *h = ml_tls_stream_base(stream)->user;
+  struct asked asked = {h, ml_tls_stream_engine(stream), question};
+  ml_enter(h->object.vm, emit_ask, &asked);
+}
+
+static void on_handshake(struct ml_tls_stream *stream)
+{
+  struct ml_handle *h = ml_tls_stream_base(stream)->user;
+  ml_object_emit(&h->object, ML_CLASS_TLS, ML_ON_HANDSHAKE);
+}
+
+struct noted {
+  struct ml_handle *handle;
+  const struct ml_tls_note *note;
+};
+
+/* The DER form, written straight into Lua's memory. */
+static void push_session(lua_State *L, SSL_SESSION *session)
+{
+  int len = i2d_SSL_SESSION(session, NULL);
+  unsigned char *out = lua_newuserdata(L, len > 0 ? (size_t)len : 1);
+  unsigned char *start = out;
+  len = i2d_SSL_SESSION(session, &out);
+  lua_pushlstring(L, (const char *)start, len > 0 ? (size_t)len : 0);
+  lua_remove(L, -2);
+}
+
+static void emit_note(lua_State *L, void *arg)
+{
+  const struct noted *noted = arg;
+  const struct ml_tls_note *note = noted->note;
+  struct ml_handle *h = noted->handle;
+  bool session = note->kind == ML_NOTE_SESSION;
+  if (!ml_push_handler(L, h->object.vm, ML_CLASS_TLS, session ? ML_ON_SESSION : ML_ON_KEYLOG))
+    return;
+  ml_object_push_owner(L, &h->object);
+  if (session) {
+    push_session(L, note->session);
+  } else {
+    lua_pushlstring(L, note->line, note->line_len);
+    lua_pushliteral(L, "\n");
+    lua_concat(L, 2);
+  }
+  lua_call(L, 2, 0);
+}
+
+static void on_note(struct ml_tls_stream *stream, const struct ml_tls_note *note)
+{
+  struct ml_handle *h = ml_tls_stream_base(stream)->user;
+  struct noted noted = {h, note};
+  ml_enter(h->object.vm, emit_note, &noted);
+}
+
+static const struct ml_tls_stream_events events = {
+    .on_handshake = on_handshake,
+    .on_ask = on_ask,
+    .on_note = on_note,
+};
+
+/* ---- Life ---- */
+
+static struct ml_tls_stream *self_stream(lua_State *L)
+{
+  struct ml_handle *h = ml_object_self(L);
+  return (struct ml_tls_stream *)(void *)h->stream;
+}
+
+struct ml_tls *ml_tls_self(lua_State *L)
+{
+  struct ml_tls_stream *stream = self_stream(L);
+  return stream ? ml_tls_stream_engine(stream) : NULL;
+}
+
+/* Joins engine and lower stream; both are given back to nobody on failure. */
+static int join(struct ml_handle *h, struct ml_handle *lower, struct ml_tls *tls,
+                struct ml_error *err)
+{
+  struct ml_stream *below = ml_handle_detach(lower, err);
+  if (!below) {
+    ml_tls_free(tls);
+    return -1;
+  }
+  struct ml_tls_stream *stream = ml_tls_stream_new(below, tls, &ml_handle_events, &events, h);
+  if (!stream) {
+    ml_error_system(err, ENOMEM, "malloc");
+    ml_tls_free(tls);
+    ml_stream_close(below);
+    return -1;
+  }
+  ml_handle_attach(h, ml_tls_stream_base(stream));
+  return 0;
+}
+
+/* tls(lower, context, options) → handle | nil, Error. The lower handle is closed by it, its
+ * connection lives on below the new one. Nothing is sent until start(). */
+static int tls_new(lua_State *L)
+{
+  struct ml_tls_options wanted;
+  struct ml_error err;
+  struct ml_tls *tls;
+  memset(&wanted, 0, sizeof(wanted));
+  struct ml_handle *lower = lua_touserdata(L, 1);
+  luaL_argcheck(L, lower != NULL, 1, "handle expected");
+  struct ml_tls_context *context = ml_check_context(L, 2);
+  ml_options_read(L, 3, options, &wanted);
+  struct ml_handle *h = ml_handle_new(L, CLASS_NAME, ML_CLASS_TLS, sizeof(*h));
+  if (ml_tls_new(&tls, context, &wanted, &err) != 0) return ml_fail(L, &err);
+  if (join(h, lower, tls, &err) != 0) return ml_fail(L, &err);
+  return 1;
+}
+
+/* start(): the handshake begins at the end of this tick */
+static int tls_start(lua_State *L)
+{
+  struct ml_tls_stream *stream = self_stream(L);
+  if (stream) ml_tls_stream_start(stream);
+  return 0;
+}
+
+/* feed(ciphertext): what was read from the lower handle before, first in line */
+static int tls_feed(lua_State *L)
+{
+  size_t len;
+  struct ml_error err;
+  struct ml_tls_stream *stream = self_stream(L);
+  const char *data = luaL_checklstring(L, 2, &len);
+  if (stream && ml_tls_stream_feed(stream, (const uint8_t *)data, len) != 0) {
+    ml_error_system(&err, ENOMEM, "malloc");
+    return ml_raise(L, &err);
+  }
+  return 0;
+}
+
+/* setDeadline(ms): the event `error` with ERR_TLS_HANDSHAKE_TIMEOUT unless the handshake is over by
+ * then; 0: none */
+static int tls_set_deadline(lua_State *L)
+{
+  struct ml_tls_stream *stream = self_stream(L);
+  double ms = luaL_checknumber(L, 2);
+  if (stream) ml_tls_stream_deadline(stream, ms / 1000);
+  return 0;
+}
+
+/* ---- Answers. Each returns whether the question was still open. ---- */
+
+static int answered(lua_State *L, struct ml_tls_stream *stream, int result)
+{
+  if (result == 0) ml_tls_stream_resume(stream);
+  lua_pushboolean(L, result == 0);
+  return 1;
+}
+
+/* answerContext(token, context | nil) */
+static int tls_answer_context(lua_State *L)
+{
+  struct ml_tls_stream *stream = self_stream(L);
+  uint32_t token = (uint32_t)luaL_checknumber(L, 2);
+  struct ml_tls_context *context = lua_isnoneornil(L, 3) ? NULL : ml_check_context(L, 3);
+  if (!stream) return 0;
+  return answered(L, stream, ml_tls_answer_context(ml_tls_stream_engine(stream), token, context));
+}
+
+/* answerIdentity(token, acceptable) */
+static int tls_answer_identity(lua_State *L)
+{
+  struct ml_tls_stream *stream = self_stream(L);
+  uint32_t token = (uint32_t)luaL_checknumber(L, 2);
+  if (!stream) return 0;
+  return answered(L, stream,
+                  ml_tls_answer_identity(ml_tls_stream_engine(stream), token, lua_toboolean(L, 3)));
+}
+
+/* answerFailure(token, alert, message): ends the handshake. The event `error` follows with the code
+ * ERR_TLS_CALLBACK_FAILED; the script's own error is the Lua side's to keep. */
+static int tls_answer_failure(lua_State *L)
+{
+  struct ml_tls_stream *stream = self_stream(L);
+  uint32_t token = (uint32_t)luaL_checknumber(L, 2);
+  int alert = (int)luaL_checkinteger(L, 3);
+  struct ml_error reason;
+  ml_error_misuse(&reason, "ERR_TLS_CALLBACK_FAILED", "%s", luaL_checkstring(L, 4));
+  if (!stream) return 0;
+  return answered(L, stream,
+                  ml_tls_answer_failure(ml_tls_stream_engine(stream), token, alert, &reason));
+}
+
+static const luaL_Reg methods[] = {
+    ML_HANDLE_METHODS,
+    {"start", tls_start},
+    {"feed", tls_feed},
+    {"setDeadline", tls_set_deadline},
+    {"answerContext", tls_answer_context},
+    {"answerIdentity", tls_answer_identity},
+    {"answerFailure", tls_answer_failure},
+    {NULL, NULL},
+};
+
+void ml_open_tls(lua_State *L)
+{
+  ml_class_register(L, CLASS_NAME, methods, ml_handle_gc);
+  int metatable = lua_gettop(L);
+  lua_getfield(L, metatable, "__index");
+  for (const luaL_Reg *fact = ml_tls_facts; fact->name; fact++) {
+    ml_class_constructor(L, metatable, fact->func);
+    lua_setfield(L, -2, fact->name);
+  }
+  lua_pop(L, 1);
+  ml_class_constructor(L, metatable, tls_new);
+  lua_setfield(L, 1, "tls");
+  lua_pop(L, 1);
+}

@@ -1,0 +1,14 @@
+/* What the files of the native `tls` class share. */
+#ifndef ML_BINDING_TLS_H
+#define ML_BINDING_TLS_H
+
+#include "handle.h"
+#include "tls_stream.h"
+
+/* The engine of the handle at argument 1, or NULL when it is closed. */
+struct ml_tls *ml_tls_self(lua_State *L);
+
+/* Methods that only look: protocol(), cipher(), peerCertificate(), … (tls_facts.c) */
+extern const luaL_Reg ml_tls_facts[];
+
+#endif

@@ -1,0 +1,253 @@
+/* What a TLS handle can tell about its connection. On a closed handle every method returns nil. */
+#include <openssl/ssl.h>
+#include <string.h>
+
+#include "bindings.h"
+#include "tls.h"
+#include "x509.h"
+
+static SSL *self_ssl(lua_State *L)
+{
+  struct ml_tls *tls = ml_tls_self(L);
+  return tls ? ml_tls_ssl(tls) : NULL;
+}
+
+/* servername() → string | nil */
+static int fact_servername(lua_State *L)
+{
+  struct ml_tls *tls = ml_tls_self(L);
+  if (!tls) return 0;
+  lua_pushstring(L, ml_tls_servername(tls));
+  return 1;
+}
+
+/* alpnProtocol() → string | nil */
+static int fact_alpn(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  const unsigned char *name = NULL;
+  unsigned len = 0;
+  if (ssl) SSL_get0_alpn_selected(ssl, &name, &len);
+  if (!name) return 0;
+  lua_pushlstring(L, (const char *)name, len);
+  return 1;
+}
+
+/* protocol() → "TLSv1.3" */
+static int fact_protocol(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  if (!ssl) return 0;
+  lua_pushstring(L, SSL_get_version(ssl));
+  return 1;
+}
+
+static void set_string(lua_State *L, const char *key, const char *value)
+{
+  if (!value) return;
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, key);
+}
+
+/* cipher() → { name, standardName, version } | nil */
+static int fact_cipher(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  const SSL_CIPHER *cipher = ssl ? SSL_get_current_cipher(ssl) : NULL;
+  if (!cipher) return 0;
+  lua_createtable(L, 0, 3);
+  set_string(L, "name", SSL_CIPHER_get_name(cipher));
+  set_string(L, "standardName", SSL_CIPHER_standard_name(cipher));
+  set_string(L, "version", SSL_CIPHER_get_version(cipher));
+  return 1;
+}
+
+/* verifyError() → code, message | nil when the peer's certificate is good */
+static int fact_verify_error(lua_State *L)
+{
+  bool absent;
+  struct ml_tls *tls = ml_tls_self(L);
+  if (!tls) return 0;
+  long verdict = ml_tls_verify_result(tls, &absent);
+  if (verdict == X509_V_OK) return 0;
+  lua_pushstring(L, ml_verify_name(verdict));
+  lua_pushstring(L, X509_verify_cert_error_string(verdict));
+  return 2;
+}
+
+/* peerCertificate(detailed) → table | nil when the peer gave none */
+static int fact_peer_certificate(lua_State *L)
+{
+  struct ml_tls *tls = ml_tls_self(L);
+  X509 *cert = tls ? ml_tls_peer_certificate(tls) : NULL;
+  if (!cert) return 0;
+  if (!lua_toboolean(L, 2)) {
+    ml_push_certificate(L, cert);
+    return 1;
+  }
+  STACK_OF(X509) *chain = ml_tls_peer_chain(tls);
+  SSL_CTX *ctx = SSL_get_SSL_CTX(ml_tls_ssl(tls));
+  ml_push_certificate_chain(L, cert, chain, SSL_CTX_get_cert_store(ctx));
+  sk_X509_pop_free(chain, X509_free);
+  return 1;
+}
+
+/* peerX509() → handle | nil */
+static int fact_peer_x509(lua_State *L)
+{
+  struct ml_tls *tls = ml_tls_self(L);
+  X509 *cert = tls ? ml_tls_peer_certificate(tls) : NULL;
+  if (!cert) return 0;
+  STACK_OF(X509) *chain = ml_tls_peer_chain(tls);
+  ml_push_x509(L, cert, chain);
+  sk_X509_pop_free(chain, X509_free);
+  return 1;
+}
+
+/* certificate() → our own, as a table | nil */
+static int fact_certificate(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  X509 *cert = ssl ? SSL_get_certificate(ssl) : NULL;
+  if (!cert) return 0;
+  ml_push_certificate(L, cert);
+  return 1;
+}
+
+/* x509() → our own certificate's handle | nil */
+static int fact_x509(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  X509 *cert = ssl ? SSL_get_certificate(ssl) : NULL;
+  if (!cert) return 0;
+  ml_push_x509(L, cert, NULL);
+  return 1;
+}
+
+/* session() → DER | nil when there is none yet */
+static int fact_session(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  SSL_SESSION *session = ssl ? SSL_get_session(ssl) : NULL;
+  int len = session ? i2d_SSL_SESSION(session, NULL) : 0;
+  if (len <= 0) return 0;
+  unsigned char *out = lua_newuserdata(L, (size_t)len);
+  lua_pushlstring(L, (const char *)out, 0); /* keeps the userdata below it while we write */
+  unsigned char *end = out;
+  len = i2d_SSL_SESSION(session, &end);
+  lua_pushlstring(L, (const char *)out, (size_t)len);
+  return 1;
+}
+
+/* ticket() → the ticket of the session | nil */
+static int fact_ticket(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  SSL_SESSION *session = ssl ? SSL_get_session(ssl) : NULL;
+  const unsigned char *ticket = NULL;
+  size_t len = 0;
+  if (session) SSL_SESSION_get0_ticket(session, &ticket, &len);
+  if (!ticket || len == 0) return 0;
+  lua_pushlstring(L, (const char *)ticket, len);
+  return 1;
+}
+
+/* isReused() → boolean */
+static int fact_reused(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  lua_pushboolean(L, ssl && SSL_session_reused(ssl));
+  return 1;
+}
+
+/* The getters of Finished messages share their shape (SSL_get_finished(3)). */
+static int push_finished(lua_State *L, size_t (*get)(const SSL *, void *, size_t))
+{
+  unsigned char buffer[EVP_MAX_MD_SIZE];
+  SSL *ssl = self_ssl(L);
+  size_t len = ssl ? get(ssl, buffer, sizeof(buffer)) : 0;
+  if (len == 0) return 0;
+  lua_pushlstring(L, (const char *)buffer, len);
+  return 1;
+}
+
+static int fact_finished(lua_State *L)
+{
+  return push_finished(L, SSL_get_finished);
+}
+
+static int fact_peer_finished(lua_State *L)
+{
+  return push_finished(L, SSL_get_peer_finished);
+}
+
+/* exportKeyingMaterial(length, label, context | nil) → string | nil, Error (RFC 5705; RFC
+ * 8446, 7.5) */
+static int fact_export(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  if (!ssl) return 0;
+  size_t len = (size_t)luaL_checkinteger(L, 2), label_len, context_len;
+  const char *label = luaL_checklstring(L, 3, &label_len);
+  const char *context = luaL_optlstring(L, 4, NULL, &context_len);
+  unsigned char *out = lua_newuserdata(L, len ? len : 1);
+  if (SSL_export_keying_material(ssl, out, len, label, label_len, (const unsigned char *)context,
+                                 context ? context_len : 0, context != NULL) != 1) {
+    struct ml_error err;
+    ml_error_openssl(&err, "key material cannot be exported");
+    return ml_fail(L, &err);
+  }
+  lua_pushlstring(L, (const char *)out, len);
+  return 1;
+}
+
+/* ephemeralKeyInfo() → { type, name, size }; empty when the exchange was not ephemeral */
+static int fact_ephemeral(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  EVP_PKEY *key = NULL;
+  if (!ssl) return 0;
+  lua_createtable(L, 0, 3);
+  if (SSL_get_peer_tmp_key(ssl, &key) != 1) return 1;
+  int type = EVP_PKEY_get_id(key);
+  char group[64];
+  size_t group_len = 0;
+  set_string(L, "type", type == EVP_PKEY_DH ? "DH" : "ECDH");
+  if (type == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof(group), &group_len) == 1)
+    set_string(L, "name", group);
+  else if (type != EVP_PKEY_DH)
+    set_string(L, "name", OBJ_nid2sn(type));
+  lua_pushinteger(L, EVP_PKEY_get_bits(key));
+  lua_setfield(L, -2, "size");
+  EVP_PKEY_free(key);
+  return 1;
+}
+
+/* setMaxSendFragment(size) → boolean */
+static int fact_max_send_fragment(lua_State *L)
+{
+  SSL *ssl = self_ssl(L);
+  lua_pushboolean(L, ssl && SSL_set_max_send_fragment(ssl, luaL_checkinteger(L, 2)) == 1);
+  return 1;
+}
+
+const luaL_Reg ml_tls_facts[] = {
+    {"servername", fact_servername},
+    {"alpnProtocol", fact_alpn},
+    {"protocol", fact_protocol},
+    {"cipher", fact_cipher},
+    {"verifyError", fact_verify_error},
+    {"peerCertificate", fact_peer_certificate},
+    {"peerX509", fact_peer_x509},
+    {"certificate", fact_certificate},
+    {"x509", fact_x509},
+    {"session", fact_session},
+    {"ticket", fact_ticket},
+    {"isReused", fact_reused},
+    {"finished", fact_finished},
+    {"peerFinished", fact_peer_finished},
+    {"exportKeyingMaterial", fact_export},
+    {"ephemeralKeyInfo", fact_ephemeral},
+    {"setMaxSendFragment", fact_max_send_fragment},
+    {NULL, NULL},
+};

@@ -1,0 +1,277 @@
+--- Events: the EventEmitter class and ways to wait for events.
+
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local abort = require 'moonlatch.abort'
+local await = require 'moonlatch.await'
+local emitter = require 'moonlatch.emitter'
+
+local ipairs, select, unpack, rawset, setmetatable = ipairs, select, unpack, rawset, setmetatable
+
+local EventEmitter, checkLimit = emitter.EventEmitter, emitter.checkLimit
+local isCallable = errors.validate.isCallable
+
+local events = {
+  EventEmitter = EventEmitter,
+  errorMonitor = emitter.errorMonitor,
+  AbortController = abort.AbortController,
+  AbortSignal = abort.AbortSignal,
+  prototype = EventEmitter.prototype,
+}
+
+local isInstance = class.isInstance
+
+local function checkSignal(options)
+  local signal = options and options.signal
+  errors.validate.abortSignal(signal, 'options.signal')
+  return signal
+end
+
+local function abortedError(signal)
+  return errors.AbortError(nil, { cause = signal.reason })
+end
+
+-- Calls done(err, ...) at the next event, at the next 'error' or when the signal is aborted.
+local function waitOnce(source, name, signal, done)
+  local removeAbort
+  local onEvent, onError
+  local function cleanup()
+    source:removeListener(name, onEvent)
+    if name ~= 'error' then
+      source:removeListener('error', onError)
+    end
+    if removeAbort then
+      removeAbort()
+    end
+  end
+  function onEvent(...)
+    cleanup()
+    done(nil, ...)
+  end
+  function onError(err)
+    cleanup()
+    done(err == nil and errors.codes.ERR_UNHANDLED_ERROR('nil') or err)
+  end
+  source:on(name, onEvent)
+  if name ~= 'error' then
+    source:on('error', onError)
+  end
+  if signal then
+    removeAbort = abort.addAbortListener(signal, function()
+      cleanup()
+      done(abortedError(signal))
+    end)
+  end
+end
+
+--- Waits for one event. Inside a coroutine `events.once(source, name [, options])` suspends it and
+--- returns the event's arguments; with a callback, `events.once(source, name [, options], callback)`,
+--- that is called as callback(err, ...). An 'error' event meanwhile, or options.signal being aborted, is
+--- raised, or goes to the callback.
+---@param source EventEmitter
+---@param name any
+---@param options? { signal?: AbortSignal }
+---@param callback? fun(err: any, ...: any)
+---@return any ...
+function events.once(source, name, options, callback)
+  if callback == nil and options ~= nil and isCallable(options) then
+    options, callback = nil, options
+  end
+  if not isInstance(source, EventEmitter) then
+    error(errors.argType('emitter', 'EventEmitter', source), 0)
+  end
+  local signal = checkSignal(options)
+  if signal and signal.aborted then
+    local err = abortedError(signal)
+    if not callback then
+      error(err, 0)
+    end
+    require('moonlatch.tick').nextTick(callback, err)
+    return
+  end
+  if callback then
+    return waitOnce(source, name, signal, callback)
+  end
+  return await.call('events.once', function(done)
+    waitOnce(source, name, signal, done)
+  end)
+end
+
+-- One events.on iteration: a queue of argument lists, and someone who waits when it is empty. Returns
+-- what gives the next and what ends it.
+local function subscribe(source, name, signal, closeNames)
+  local queue = { first = 1, last = 0 }
+  local waiting, failure, closed, removeAbort
+  local onEvent, onError, close
+
+  local function wake(...)
+    local done = waiting
+    waiting = nil
+    if done then
+      done(...)
+    end
+    return done ~= nil
+  end
+  local function detach()
+    if closed then
+      return
+    end
+    closed = true
+    source:removeListener(name, onEvent)
+    source:removeListener('error', onError)
+    for _, closeName in ipairs(closeNames) do
+      source:removeListener(closeName, close)
+    end
+    if removeAbort then
+      removeAbort()
+    end
+  end
+  function onEvent(...)
+    if not wake(nil, ...) then
+      queue.last = queue.last + 1
+      queue[queue.last] = { n = select('#', ...), ... }
+    end
+  end
+  function onError(err)
+    detach()
+    if not wake(err) then
+      failure = err
+    end
+  end
+  -- Whoever waits is woken with nothing, which ends its loop.
+  function close()
+    detach()
+    wake(nil)
+  end
+
+  local function next()
+    if queue.first <= queue.last then
+      local place = queue.first
+      local values = queue[place]
+      queue[place], queue.first = nil, place + 1
+      return unpack(values, 1, values.n)
+    elseif failure then
+      local err = failure
+      failure = nil
+      error(err, 0)
+    elseif closed then
+      return nil
+    end
+    return await.call('events.on', function(done)
+      waiting = done
+    end)
+  end
+
+  source:on(name, onEvent)
+  if name ~= 'error' then
+    source:on('error', onError)
+  end
+  for _, closeName in ipairs(closeNames) do
+    source:on(closeName, close)
+  end
+  removeAbort = signal and abort.addAbortListener(signal, function()
+    onError(abortedError(signal))
+  end)
+  return next, close
+end
+
+--- Iterates over an event inside a coroutine: `for a, b in events.on(source, name) do`. Events that come
+--- while the body runs are queued. The loop ends at an event named in options.close, and with an 'error'
+--- event or an aborted options.signal, which are raised. It also ends at an event whose first argument is
+--- nil, as Lua's `for` does. The second value returned, a function, ends the iteration from outside (call
+--- it after a break).
+---@param source EventEmitter
+---@param name any
+---@param options? { signal?: AbortSignal, close?: string[] }
+---@return fun(): any next
+---@return fun() close
+function events.on(source, name, options)
+  if not isInstance(source, EventEmitter) then
+    error(errors.argType('emitter', 'EventEmitter', source), 0)
+  end
+  local signal = checkSignal(options)
+  if signal and signal.aborted then
+    error(abortedError(signal), 0)
+  end
+  return subscribe(source, name, signal, options and options.close or {})
+end
+
+--- The listeners of an emitter, or of an AbortSignal.
+---@param target EventEmitter|AbortSignal
+---@param name any
+---@return function[]
+function events.getEventListeners(target, name)
+  if isInstance(target, EventEmitter) then
+    return target:listeners(name)
+  elseif isInstance(target, abort.AbortSignal) then
+    local listeners = {}
+    for i, entry in ipairs(name == 'abort' and target._listeners or {}) do
+      listeners[i] = entry.listener
+    end
+    return listeners
+  end
+  error(errors.argType('emitter', { 'EventEmitter', 'EventTarget' }, target), 0)
+end
+
+---@param source EventEmitter
+---@param name any
+---@return integer
+function events.listenerCount(source, name)
+  return #events.getEventListeners(source, name)
+end
+
+--- Sets the limit of the emitters given, or without any the default of all.
+---@param count? integer
+---@param ... EventEmitter|AbortSignal
+function events.setMaxListeners(count, ...)
+  count = checkLimit(count == nil and EventEmitter.defaultMaxListeners or count, 'setMaxListeners')
+  if select('#', ...) == 0 then
+    EventEmitter.defaultMaxListeners = count
+  end
+  for _, target in ipairs { ... } do
+    if isInstance(target, EventEmitter) then
+      target:setMaxListeners(count)
+    elseif isInstance(target, abort.AbortSignal) then
+      target._maxListeners = count
+    else
+      error(errors.argType('eventTargets', { 'EventEmitter', 'EventTarget' }, target), 0)
+    end
+  end
+end
+
+---@param target EventEmitter|AbortSignal
+---@return integer
+function events.getMaxListeners(target)
+  if isInstance(target, EventEmitter) then
+    return target:getMaxListeners()
+  elseif isInstance(target, abort.AbortSignal) then
+    return target._maxListeners or EventEmitter.defaultMaxListeners
+  end
+  error(errors.argType('emitter', { 'EventEmitter', 'EventTarget' }, target), 0)
+end
+
+--- Calls `listener` when the signal is aborted, whatever else listens; returns what undoes it.
+events.addAbortListener = abort.addAbortListener
+
+--- A subclass of EventEmitter.
+function events:extend(name)
+  return EventEmitter:extend(name)
+end
+
+-- `require 'events'` can be called like the class; defaultMaxListeners is the class's, checked when
+-- assigned.
+return setmetatable(events, {
+  __call = function(_, ...)
+    return EventEmitter(...)
+  end,
+  __index = function(_, key)
+    return key == 'defaultMaxListeners' and EventEmitter.defaultMaxListeners or nil
+  end,
+  __newindex = function(self, key, value)
+    if key == 'defaultMaxListeners' then
+      EventEmitter.defaultMaxListeners = checkLimit(value, 'defaultMaxListeners')
+    else
+      rawset(self, key, value)
+    end
+  end,
+})

@@ -1,0 +1,118 @@
+--- Files, as Node's `fs`: the synchronous functions, the same with callbacks, streams and watching.
+--- There are no threads behind the callbacks: the work is done in an immediate, and then the
+--- callback is called.
+
+local errors = require 'moonlatch.errors'
+local setImmediate = require('moonlatch.immediate').setImmediate
+local sync = require 'moonlatch.fs.sync'
+
+local pcall, select, unpack, type = pcall, select, unpack, type
+
+---@class fs
+local fs = {
+  Stats = require 'moonlatch.fs.stats',
+  F_OK = 0,
+  R_OK = 4,
+  W_OK = 2,
+  X_OK = 1,
+}
+fs.constants = { F_OK = 0, R_OK = 4, W_OK = 2, X_OK = 1 }
+
+for name, fn in pairs(sync) do
+  if name:find('Sync$') then
+    fs[name] = fn
+  end
+end
+
+local function complete(callback, run, args)
+  local result = { pcall(run, unpack(args, 1, args.n)) }
+  if result[1] then
+    callback(nil, result[2])
+  else
+    callback(result[2])
+  end
+end
+
+-- The first argument is a path, and for these it may be a descriptor. A wrong type is raised at the
+-- call, as the synchronous function does; what the system refuses goes to the callback.
+local takesFd = {
+  readFile = true, writeFile = true, appendFile = true, close = true, read = true, write = true,
+  fstat = true,
+}
+
+local function withCallback(name, run)
+  return function(...)
+    local count = select('#', ...)
+    local callback = count > 0 and (select(count, ...)) or nil
+    errors.validate.func(callback, 'callback')
+    local args = { n = count - 1, ... }
+    if not (takesFd[name] and type(args[1]) == 'number') then
+      sync.checkPath(args[1], name == 'mkdtemp' and 'prefix' or 'path')
+    end
+    if (name == 'writeFile' or name == 'appendFile') and type(args[2]) ~= 'string' then
+      error(errors.argType('data', 'string', args[2]), 0)
+    end
+    setImmediate(complete, callback, run, args)
+  end
+end
+
+for _, name in ipairs {
+  'readFile', 'writeFile', 'appendFile', 'access', 'stat', 'lstat', 'fstat', 'unlink', 'rename', 'chmod',
+  'symlink', 'realpath', 'mkdir', 'mkdtemp', 'readdir', 'rmdir', 'rm', 'open', 'close', 'read', 'write',
+} do
+  fs[name] = withCallback(name, sync[name .. 'Sync'])
+end
+
+-- Streams are loaded when they are first asked for: most programs read their certificates and need none.
+local lazy = {
+  ReadStream = function() return require('moonlatch.fs.streams').ReadStream end,
+  WriteStream = function() return require('moonlatch.fs.streams').WriteStream end,
+  FSWatcher = function() return require('moonlatch.fs.watcher').FSWatcher end,
+}
+
+---@class fs.StreamOptions
+---@field fd? integer             an open file, in place of the path
+---@field flags? string           'r' or 'w'
+---@field mode? integer           of a file that is made
+---@field encoding? string
+---@field start? integer          the first byte
+---@field end? integer            the last byte to read; `finish` is the same
+---@field highWaterMark? integer
+---@field autoClose? boolean      true
+---@field signal? AbortSignal
+
+--- A stream of a file's contents, 64 KiB at a time; `start` and `end` are the first and the last byte.
+---@param path? string  may be left out with options.fd
+---@param options? string|fs.StreamOptions
+---@return fs.ReadStream
+function fs.createReadStream(path, options)
+  return fs.ReadStream(path, options)
+end
+
+--- A stream into a file.
+---@param path? string
+---@param options? string|fs.StreamOptions
+---@return fs.WriteStream
+function fs.createWriteStream(path, options)
+  return fs.WriteStream(path, options)
+end
+
+--- Watches a file or a directory.
+---@param path string
+---@param options? { persistent?: boolean, signal?: AbortSignal }
+---@param listener? fun(event: 'change'|'rename', name: string)
+---@return fs.FSWatcher
+function fs.watch(path, options, listener)
+  return require('moonlatch.fs.watcher').watch(path, options, listener)
+end
+
+return setmetatable(fs, {
+  __index = function(self, name)
+    local load = lazy[name]
+    if load then
+      local value = load()
+      rawset(self, name, value)
+      return value
+    end
+  end,
+})

@@ -1,0 +1,93 @@
+--- fs.watch: changes of a file, or of a directory's entries, as they happen.
+
+local errors = require 'moonlatch.errors'
+local EventEmitter = require('events').EventEmitter
+local failure = require 'moonlatch.fs.failure'
+local native = require 'moonlatch.native'
+local sync = require 'moonlatch.fs.sync'
+local tick = require 'moonlatch.tick'
+
+---@class fs.FSWatcher : EventEmitter
+local FSWatcher = EventEmitter:extend('FSWatcher')
+
+native.handlers('watch', {
+  change = function(self, kind, name)
+    self:emit('change', kind, name)
+  end,
+})
+
+---@param path string
+function FSWatcher:init(path)
+  EventEmitter.init(self)
+  local handle = native.fs.watch()
+  failure.check('watch', path, nil, handle:start(self, path))
+  self._handle = handle
+end
+
+--- Ends it, with 'close' in the next tick. A second call does nothing.
+function FSWatcher:close()
+  local handle = self._handle
+  if not handle then
+    return
+  end
+  self._handle = nil
+  handle:close()
+  tick.nextTick(self.emit, self, 'close')
+end
+
+--- Makes the loop stay open for it, as it does from the start.
+---@return fs.FSWatcher
+function FSWatcher:ref()
+  if self._handle then
+    self._handle:ref()
+  end
+  return self
+end
+
+--- Lets the loop end although it is watching.
+---@return fs.FSWatcher
+function FSWatcher:unref()
+  if self._handle then
+    self._handle:unref()
+  end
+  return self
+end
+
+local watcher = { FSWatcher = FSWatcher }
+
+--- Watches a file or a directory. The watcher emits 'change'(event, name), with event 'change' or 'rename'.
+---@param path string
+---@param options? { persistent?: boolean, signal?: AbortSignal }
+---@param listener? fun(event: 'change'|'rename', name: string)
+---@return fs.FSWatcher
+function watcher.watch(path, options, listener)
+  sync.checkPath(path, 'filename')
+  if type(options) == 'function' then
+    options, listener = nil, options
+  end
+  options = sync.options(options)
+  local signal = errors.validate.abortSignal(options.signal, 'options.signal')
+  local self = FSWatcher(path)
+  if options.persistent == false then
+    self:unref()
+  end
+  if listener then
+    self:on('change', listener)
+  end
+  if signal then
+    local function stop()
+      self:close()
+    end
+    if signal.aborted then
+      tick.nextTick(stop)
+    else
+      signal:addEventListener('abort', stop, { once = true })
+      self:once('close', function()
+        signal:removeEventListener('abort', stop)
+      end)
+    end
+  end
+  return self
+end
+
+return watcher

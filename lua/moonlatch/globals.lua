@@ -1,0 +1,32 @@
+--- The globals that the program has and a host of the module may ask for.
+
+local tick = require 'moonlatch.tick'
+
+local globals = {}
+
+--- Calls `callback` as soon as the code running now has returned to the loop.
+---@param callback fun()
+local function queueMicrotask(callback)
+  require('moonlatch.errors').validate.func(callback, 'callback')
+  tick.nextTick(callback)
+end
+
+--- Sets the globals in `target`.
+---@param target? table  _G when left out
+function globals.install(target)
+  target = target or _G
+  local timers = require 'timers'
+  for _, name in ipairs { 'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate',
+    'clearImmediate' } do
+    target[name] = timers[name]
+  end
+  local errors = require 'moonlatch.errors'
+  target.Error, target.TypeError, target.RangeError = errors.Error, errors.TypeError, errors.RangeError
+  local abort = require 'moonlatch.abort'
+  target.AbortController, target.AbortSignal = abort.AbortController, abort.AbortSignal
+  target.queueMicrotask = queueMicrotask
+  target.process = require 'process'
+  target.console = package.preload.console and require 'console'
+end
+
+return globals

@@ -1,0 +1,391 @@
+--- net.Server: listens, and makes a socket of each connection.
+---
+--- tls.Server inherits it and replaces _createSocket(handle), which returns the socket for a new handle; with a second
+--- value, the handle itself, the socket has not been given it yet and gets it through _onConnected.
+
+local EventEmitter = require('events').EventEmitter
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local native = require 'moonlatch.native'
+local tick = require 'moonlatch.tick'
+local arguments = require 'moonlatch.net.arguments'
+local Socket = require 'moonlatch.net.socket'
+require 'moonlatch.net.handlers'
+
+local type = type
+local nextTick = tick.nextTick
+local codes, validate = errors.codes, errors.validate
+local toNumber = arguments.toNumber
+
+---@class net.Server : EventEmitter
+---@field listening boolean
+---@field connections integer      sockets that are open (getConnections is the newer way)
+---@field maxConnections? integer  further ones are closed at once, with the event 'drop'
+---@field allowHalfOpen boolean
+---@field pauseOnConnect boolean
+---@field noDelay boolean
+---@field keepAlive boolean
+---@overload fun(options?: table, listener?: fun(socket: net.Socket)): net.Server
+local Server = class('Server', EventEmitter)
+
+local function isCallable(value)
+  return value ~= nil and validate.isCallable(value)
+end
+
+---@param options? table  allowHalfOpen, pauseOnConnect, noDelay, keepAlive, keepAliveInitialDelay, highWaterMark
+---@param listener? fun(socket: net.Socket)  for 'connection'
+function Server:init(options, listener)
+  EventEmitter.init(self)
+  if isCallable(options) then
+    options, listener = {}, options
+  elseif options ~= nil and type(options) ~= 'table' then
+    error(errors.argType('options', 'Object', options), 0)
+  end
+  options = options or {}
+  if isCallable(listener) then
+    self:on('connection', listener)
+  end
+  if options.highWaterMark ~= nil then
+    validate.number(options.highWaterMark, 'options.highWaterMark')
+    self.highWaterMark = options.highWaterMark >= 0 and options.highWaterMark or nil
+  end
+  self.allowHalfOpen = options.allowHalfOpen and true or false
+  self.pauseOnConnect = options.pauseOnConnect and true or false
+  self.noDelay = options.noDelay and true or false
+  self.keepAlive = options.keepAlive and true or false
+  self.keepAliveInitialDelay = arguments.keepAliveDelay(options.keepAliveInitialDelay,
+    'options.keepAliveInitialDelay')
+  self._connections = 0
+  self._listeningId = 0
+end
+
+-- ---- Listening ----
+
+local function emitListening(self, handle)
+  if self._handle == handle then
+    self:emit('listening')
+  end
+end
+
+-- Errors of listening come in a tick of their own: nobody can be listening for them yet.
+local function fail(self, err)
+  nextTick(self.emit, self, 'error', err)
+end
+
+-- Opens a listener with the method and arguments given; nil and the Error when it could not.
+local function open(self, method, ...)
+  local listener = native.listener()
+  listener:open(self)
+  local ok, err = listener[method](listener, ...)
+  if not ok then
+    listener:close()
+    return nil, err
+  end
+  return listener
+end
+
+local function started(self, listener)
+  self._handle = listener
+  if self._unrefed then
+    listener:unref()
+  end
+  nextTick(emitListening, self, listener)
+end
+
+local function listenWith(self, method, ...)
+  local listener, err = open(self, method, ...)
+  if listener then
+    started(self, listener)
+  else
+    fail(self, err)
+  end
+end
+
+-- Without a host: every address there is, IPv6 and IPv4 with one socket where the system has IPv6.
+local function listenEverywhere(self, port, options)
+  local listener, err = open(self, 'listen', '::', port, options)
+  if not listener and err.code ~= 'EADDRINUSE' then
+    listener, err = open(self, 'listen', '0.0.0.0', port, options)
+  end
+  if listener then
+    started(self, listener)
+  else
+    fail(self, err)
+  end
+end
+
+local function listenOn(self, host, port, options)
+  if native.isIP(host) ~= 0 then
+    listenWith(self, 'listen', host, port, options)
+    return
+  end
+  local id = self._listeningId
+  require('dns').lookup(host, function(err, address)
+    if self._listeningId ~= id then
+      return -- closed meanwhile, or told to listen elsewhere
+    elseif err then
+      self:emit('error', err)
+    else
+      listenWith(self, 'listen', address, port, options)
+    end
+  end)
+end
+
+-- options.signal closes the server.
+local function obeySignal(self, signal)
+  if signal == nil then
+    return
+  end
+  validate.abortSignal(signal, 'options.signal')
+  local function close()
+    self:close()
+  end
+  if signal.aborted then
+    nextTick(close)
+    return
+  end
+  self:once('close', require('moonlatch.abort').addAbortListener(signal, close))
+end
+
+local function listenPort(self, options, backlog)
+  local port = validate.port(options.port, 'options.port')
+  local settings = { backlog = backlog, ipv6Only = options.ipv6Only, reusePort = options.reusePort }
+  if options.host ~= nil and options.host ~= '' then
+    validate.string(options.host, 'options.host')
+    listenOn(self, options.host, port, settings)
+  else
+    listenEverywhere(self, port, settings)
+  end
+end
+
+local function listenPath(self, options, backlog)
+  self._pipeName = options.path
+  listenWith(self, 'listenUnix', options.path,
+    { backlog = backlog, readableAll = options.readableAll, writableAll = options.writableAll })
+end
+
+-- A server, a socket or a native listener to take over, given as it is or as options.handle.
+local function givenHandle(given)
+  local handle = given
+  if type(given) == 'table' then
+    handle = given._handle or given.handle
+    if type(handle) == 'table' then
+      handle = handle._handle
+    end
+  end
+  if type(handle) == 'userdata' and handle.fd then
+    return handle:fd()
+  end
+  return nil
+end
+
+-- Among listen's arguments a number after the first is the backlog.
+local function backlogArgument(...)
+  local _, second, third = ...
+  return toNumber(second) or toNumber(third) or nil
+end
+
+--- Starts listening: listen([port [, host]] [, backlog] [, callback]), listen(path [, backlog] [, callback]) or
+--- listen(options [, callback]) with port, host, path, backlog, fd, ipv6Only, reusePort, readableAll, writableAll or
+--- signal. The callback becomes a listener of 'listening'; failures are 'error' events.
+---@param ... any
+---@return self
+function Server:listen(...)
+  local options, callback, given = arguments.normalize(...)
+  if self._handle then
+    error(codes.ERR_SERVER_ALREADY_LISTEN(), 0)
+  end
+  if callback then
+    self:once('listening', callback)
+  end
+  local backlog = options.backlog or backlogArgument(...)
+  self._listeningId, self._pipeName = self._listeningId + 1, nil
+  obeySignal(self, options.signal)
+  local fd = options.fd or givenHandle(given or (...))
+  if type(fd) == 'number' and fd >= 0 then
+    listenWith(self, 'listenFd', fd, backlog)
+  elseif options.port ~= nil then
+    if type(options.port) ~= 'number' and type(options.port) ~= 'string' then
+      error(errors.argValue('options', given or options), 0)
+    end
+    listenPort(self, options, backlog)
+  elseif options.path ~= nil then
+    if type(options.path) ~= 'string' or toNumber(options.path) then
+      error(errors.argValue('options', given or options), 0)
+    end
+    listenPath(self, options, backlog)
+  elseif given then
+    error(errors.argValue('options', given, 'must have the property "port" or "path"'), 0)
+  else
+    options.port = 0
+    listenPort(self, options, backlog)
+  end
+  return self
+end
+
+-- ---- Connections ----
+
+-- Where a connection that is not accepted came from and went to.
+local function endpoints(handle)
+  local info = {}
+  local address, family, port = handle:localAddress()
+  if address and family ~= 'unix' then
+    info.localAddress, info.localFamily, info.localPort = address, family, port
+  end
+  address, family, port = handle:remoteAddress()
+  if address and family ~= 'unix' then
+    info.remoteAddress, info.remoteFamily, info.remotePort = address, family, port
+  end
+  return info
+end
+
+--- Options for the socket of a connection.
+---@return table
+function Server:_socketOptions()
+  return {
+    allowHalfOpen = self.allowHalfOpen, pauseOnCreate = self.pauseOnConnect, highWaterMark = self.highWaterMark,
+  }
+end
+
+--- Makes the socket of a connection.
+---@param handle userdata
+---@return net.Socket? socket  nil: the connection has been dealt with
+---@return userdata? handle
+function Server:_createSocket(handle)
+  local options = self:_socketOptions()
+  options.handle = handle
+  return Socket(options)
+end
+
+function Server:_onConnection(handle)
+  local limit = self.maxConnections
+  if limit and self._connections >= limit then
+    local info = endpoints(handle)
+    handle:close()
+    self:emit('drop', info)
+    return
+  end
+  if self.noDelay then
+    handle:setNoDelay(true)
+  end
+  if self.keepAlive then
+    handle:setKeepAlive(true, self.keepAliveInitialDelay)
+  end
+  local socket, lower = self:_createSocket(handle)
+  if not socket then
+    return
+  end
+  self._connections = self._connections + 1
+  socket.server, socket._server = self, self
+  if lower then
+    socket:_onConnected(lower)
+    socket:_begin()
+  elseif not socket.encrypted then
+    self:emit('connection', socket)
+  end
+end
+
+--- A socket of ours is destroyed.
+function Server:_connectionClosed()
+  self._connections = self._connections - 1
+  self:_emitCloseIfDrained()
+end
+
+--- Accepting failed.
+function Server:_onListenerError(err)
+  self:emit('error', err)
+end
+
+--- The process is out of descriptors, so a connection was closed at once.
+function Server:_onListenerDrop(address, family, port)
+  self:emit('drop', { remoteAddress = address, remoteFamily = family, remotePort = port })
+end
+
+-- ---- Closing ----
+
+local function emitClose(self)
+  self:emit('close')
+end
+
+function Server:_emitCloseIfDrained()
+  if not self._handle and self._connections == 0 then
+    nextTick(emitClose, self)
+  end
+end
+
+--- Stops listening. 'close' follows when the last connection has ended.
+---@param callback? fun(err?: Error)  for 'close'; gets ERR_SERVER_NOT_RUNNING when the server was not listening
+---@return self
+function Server:close(callback)
+  local handle = self._handle
+  if isCallable(callback) then
+    if handle then
+      self:once('close', callback)
+    else
+      self:once('close', function()
+        callback(codes.ERR_SERVER_NOT_RUNNING())
+      end)
+    end
+  end
+  self._listeningId = self._listeningId + 1
+  if handle then
+    self._handle = nil
+    handle:close()
+  end
+  self:_emitCloseIfDrained()
+  return self
+end
+
+-- ---- Properties ----
+
+--- Where the server listens: address, family and port, or the path of a unix socket; nil when it does not.
+---@return { address: string, family: string, port: integer }|string|nil
+function Server:address()
+  if not self._handle then
+    return nil
+  end
+  local address, family, port = self._handle:address()
+  if family == 'unix' then
+    return self._pipeName or address
+  end
+  return { address = address, family = family, port = port }
+end
+
+--- Tells the callback how many connections are open.
+---@param callback fun(err: nil, count: integer)
+---@return self
+function Server:getConnections(callback)
+  validate.func(callback, 'callback')
+  nextTick(callback, nil, self._connections)
+  return self
+end
+
+--- Lets the server keep the program running, as it does from the start.
+---@return self
+function Server:ref()
+  self._unrefed = false
+  if self._handle then
+    self._handle:ref()
+  end
+  return self
+end
+
+--- Lets the program end although the server listens.
+---@return self
+function Server:unref()
+  self._unrefed = true
+  if self._handle then
+    self._handle:unref()
+  end
+  return self
+end
+
+class.getter(Server, 'listening', function(self)
+  return self._handle ~= nil
+end)
+
+class.getter(Server, 'connections', function(self)
+  return self._connections
+end)
+
+return Server

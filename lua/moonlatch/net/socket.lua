@@ -1,0 +1,536 @@
+--- net.Socket: a Duplex over a native handle. The handle is a `sock`, or a `tls` one in tls.TLSSocket, which inherits
+--- all of this.
+---
+--- Methods that subclasses and the native side use begin with an underscore: _attach(handle), _replaceHandle(handle),
+--- _release(), and the _onHandle… ones, which handlers.lua calls.
+
+local stream = require 'stream'
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local tick = require 'moonlatch.tick'
+local native = require 'moonlatch.native'
+local arguments = require 'moonlatch.net.arguments'
+local connecting = require 'moonlatch.net.connecting'
+require 'moonlatch.net.handlers'
+
+local type, pairs, ipairs, tonumber = type, pairs, ipairs, tonumber
+local nextTick = tick.nextTick
+local codes, validate = errors.codes, errors.validate
+local Duplex = stream.Duplex
+
+---@class net.Socket : Duplex
+---@field connecting boolean
+---@field pending boolean         not connected yet
+---@field readyState 'opening'|'open'|'readOnly'|'writeOnly'|'closed'
+---@field timeout? integer        milliseconds, as given to setTimeout
+---@field bytesRead integer
+---@field bytesWritten integer    what is still buffered included
+---@field bufferSize? integer
+---@field localAddress? string
+---@field localPort? integer
+---@field localFamily? string
+---@field remoteAddress? string
+---@field remotePort? integer
+---@field remoteFamily? string
+---@field server? net.Server
+---@field autoSelectFamilyAttemptedAddresses? string[]
+---@overload fun(options?: table): net.Socket
+local Socket = class('Socket', Duplex)
+
+-- Reading a handle goes on by itself until it is stopped (see moonlatch.stream.readable).
+Socket._readsContinuously = true
+
+-- Fields that most sockets never set. Those of every chunk are set by init, which makes reading them cheaper.
+Socket._wantsRead = false       -- _read was called before there was something to read from
+Socket._leftover = false        -- what the `onread` callback did not take
+Socket._finalCallback = false   -- of the shutdown that is pending
+Socket._pendingData = false     -- written before the connection was there, with its callback
+Socket._pendingCallback = false
+Socket._unrefed = false
+Socket._attempts = false
+Socket._lookup = false
+Socket._server = false
+Socket.resetAndClosing = false
+
+local function checkOptions(options)
+  for _, name in ipairs { 'objectMode', 'readableObjectMode', 'writableObjectMode' } do
+    if options[name] then
+      error(errors.argValue('options.' .. name, options[name], 'is not supported'), 0)
+    end
+  end
+  if options.fd ~= nil then
+    validate.integer(options.fd, 'options.fd', 0, 2147483647)
+  end
+end
+
+-- Copies what the script gave, so that what we set does not show.
+local function copyOptions(options)
+  if type(options) == 'number' then
+    options = { fd = options }
+  elseif options ~= nil then
+    validate.table(options, 'options')
+  end
+  local copy = {}
+  for key, value in pairs(options or {}) do
+    copy[key] = value
+  end
+  return copy
+end
+
+local function openDescriptor(fd)
+  local handle, err = native.sock(fd)
+  if not handle then
+    error(err, 0)
+  end
+  return handle
+end
+
+-- When the peer has ended and the socket ends with it, writing is a broken pipe, not a write after end.
+local function writeAfterFin(self, _, encoding, callback)
+  if type(encoding) == 'function' then
+    callback = encoding
+  end
+  local err = errors.new('This socket has been ended by the other party', { code = 'EPIPE' })
+  if type(callback) == 'function' then
+    nextTick(callback, err)
+  end
+  self:destroy(err)
+  return false
+end
+
+-- Where the bytes of `onread` go: the callback, and the most it takes at a time.
+local function onreadOption(onread)
+  if type(onread) ~= 'table' or type(onread.callback) ~= 'function' then
+    return false
+  end
+  local buffer = onread.buffer
+  if type(buffer) == 'function' then
+    buffer = buffer()
+  end
+  local size = type(buffer) == 'string' and #buffer or tonumber(buffer)
+  return { callback = onread.callback, size = size and size >= 1 and size or 65536 }
+end
+
+---@param options? table|integer  handle, fd, allowHalfOpen, readable, writable, signal, onread, highWaterMark,
+---  noDelay, keepAlive, keepAliveInitialDelay; or a descriptor
+function Socket:init(options)
+  options = copyOptions(options)
+  checkOptions(options)
+  local keepAliveDelay = arguments.keepAliveDelay(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay')
+  options.allowHalfOpen = options.allowHalfOpen and true or false
+  -- 'close' is ours to emit: it says whether there was an error.
+  options.emitClose, options.autoDestroy, options.decodeStrings = false, true, true
+  self.connecting, self._reading, self._writeCallback = false, false, false
+  self._onread = onreadOption(options.onread)
+  Duplex.init(self, options)
+  if options.noDelay then
+    self._noDelay = true
+  end
+  if options.keepAlive then
+    self._keepAlive, self._keepAliveDelay = true, keepAliveDelay
+  end
+  if not self.allowHalfOpen then
+    self:on('end', function()
+      self.write = writeAfterFin
+    end)
+  end
+  if options.pauseOnCreate then
+    self._readableState.flowing = false
+  end
+  local handle = options.handle or options.fd ~= nil and openDescriptor(options.fd)
+  if handle then
+    self:_attach(handle)
+    if not options.manualStart then
+      self:_begin()
+    end
+  end
+end
+
+--- Starts filling the buffer, as Node does from the start, unless the socket is paused or not to be read.
+function Socket:_begin()
+  local rs = self._readableState
+  if rs.flowing ~= false and not rs.ended then
+    self:read(0)
+  end
+end
+
+--- Makes `handle` the one that the socket stands on, with the settings made before.
+---@param handle userdata
+function Socket:_attach(handle)
+  self._handle = handle
+  self._sockname, self._peername = nil, nil
+  self._reading = false
+  handle:open(self)
+  if self._unrefed then
+    handle:unref()
+  end
+  if self.timeout and self.timeout > 0 then
+    handle:setTimeout(self.timeout)
+  end
+  if self._wantsRead and not self.connecting then
+    self:_read()
+  end
+end
+
+--- The next attempt to connect uses another handle.
+---@param handle userdata
+function Socket:_replaceHandle(handle)
+  if self._handle then
+    self._handle:close()
+  end
+  self:_attach(handle)
+end
+
+--- Takes the handle away without closing it, for something else to stand on (tls.TLSSocket). The socket is neither
+--- read nor written afterwards.
+---@return userdata? handle
+function Socket:_release()
+  local handle = self._handle
+  if handle then
+    self:_stopReading()
+    self._handle = nil
+  end
+  return handle
+end
+
+-- ---- Connecting ----
+
+local function checkTarget(options)
+  if options.path ~= nil then
+    validate.string(options.path, 'options.path')
+  elseif options.port == nil then
+    error(codes.ERR_MISSING_ARGS({ 'options', 'port', 'path' }), 0)
+  else
+    connecting.check(options)
+  end
+end
+
+--- Connects: connect(port [, host] [, callback]), connect(path [, callback]) or connect(options [, callback]). The
+--- callback becomes a listener of 'connect'.
+---@param ... any
+---@return self
+function Socket:connect(...)
+  local options, callback = arguments.normalize(...)
+  checkTarget(options)
+  if options.onread ~= nil then
+    self._onread = onreadOption(options.onread)
+  end
+  if options.noDelay then
+    self:setNoDelay(true)
+  end
+  if options.keepAlive then
+    self:setKeepAlive(true, options.keepAliveInitialDelay)
+  end
+  if self.destroyed then
+    self:_undestroy()
+    self.write, self.resetAndClosing = nil, nil
+  end
+  self.connecting = true
+  if not self._handle then
+    self:_attach(native.sock())
+  end
+  if callback then
+    self:once('connect', callback)
+  end
+  connecting.start(self, options)
+  return self
+end
+
+local function applySettings(self, handle)
+  if self._noDelay ~= nil then
+    handle:setNoDelay(self._noDelay)
+  end
+  if self._keepAlive then
+    handle:setKeepAlive(true, self._keepAliveDelay)
+  end
+end
+
+-- What waited for the connection: data, then the end.
+local function sendPending(self)
+  local data, callback = self._pendingData, self._pendingCallback
+  if callback then
+    self._pendingData, self._pendingCallback = false, false
+    self:_send(data, callback)
+  end
+  local final = self._finalCallback
+  if final and not self.destroyed then
+    self._finalCallback = false
+    self:_final(final)
+  end
+end
+
+function Socket:_onHandleConnect()
+  connecting.stop(self)
+  self.connecting = false
+  self._sockname = nil
+  applySettings(self, self._handle)
+  self:_onConnected(self._handle)
+  if not self.destroyed then
+    self:_announceConnect()
+  end
+end
+
+--- The connection is there: a subclass may put another handle on top of this one.
+---@param handle userdata
+function Socket:_onConnected(handle) -- luacheck: ignore handle
+end
+
+--- Tells the script that the socket is connected, and lets what waited for that go on.
+function Socket:_announceConnect()
+  if self._wantsRead then
+    self:_read()
+  end
+  self:emit('connect')
+  self:emit('ready')
+  sendPending(self)
+  if not self.destroyed then
+    self:_begin()
+  end
+end
+
+-- ---- Reading ----
+
+--- Stops the handle until the next _read.
+function Socket:_stopReading()
+  if self._reading then
+    self._reading = false
+    self._readableState.reading = false
+    self._handle:readStop()
+  end
+end
+
+-- Gives the onread callback its pieces; false from it stops the flow, and what is left waits for the next _read.
+local function deliver(self, onread, chunk)
+  local size, from = onread.size, 1
+  while from <= #chunk do
+    local piece = #chunk <= size and chunk or chunk:sub(from, from + size - 1)
+    from = from + #piece
+    if onread.callback(#piece, piece) == false then
+      self:_stopReading()
+    end
+    if not self._reading then
+      self._leftover = from <= #chunk and not self.destroyed and chunk:sub(from) or false
+      return
+    end
+  end
+end
+
+function Socket:_onHandleRead(chunk)
+  if self._onread then
+    deliver(self, self._onread, chunk)
+  elseif not self:push(chunk) and self._reading then
+    self._reading = false
+    self._handle:readStop()
+  end
+end
+
+function Socket:_onHandleEnd()
+  self:push(nil)
+  self:read(0)
+end
+
+function Socket:_read()
+  if self.connecting or not self._handle then
+    self._wantsRead = true
+    return
+  elseif self._reading then
+    return
+  end
+  self._reading, self._wantsRead = true, false
+  local leftover = self._leftover
+  if leftover then
+    self._leftover = false
+    deliver(self, self._onread, leftover)
+  end
+  if self._reading then
+    self._handle:readStart()
+  end
+end
+
+--- With `onread` there is no buffer to fill: pausing stops the handle at once.
+---@return self
+function Socket:pause()
+  if self._onread then
+    self:_stopReading()
+  end
+  return Duplex.pause(self)
+end
+
+---@return self
+function Socket:resume()
+  if self._onread and not self._reading then
+    nextTick(self._read, self)
+  elseif self._reading then
+    self._handle:readStart() -- something else may have stopped it
+  end
+  return Duplex.resume(self)
+end
+
+-- ---- Writing ----
+
+-- Hands a string or a list of strings to the handle.
+function Socket:_send(data, callback)
+  local handle = self._handle
+  if self.connecting then
+    self._pendingData, self._pendingCallback = data, callback
+    return
+  elseif not handle then
+    callback(codes.ERR_SOCKET_CLOSED())
+    return
+  end
+  local done, err = handle:write(data)
+  if done then
+    callback()
+  elseif done == false then
+    self._writeCallback = callback
+  else
+    callback(err)
+  end
+end
+
+function Socket:_write(chunk, _, callback)
+  self:_send(chunk, callback)
+end
+
+function Socket:_writeStrings(list, callback)
+  self:_send(list, callback)
+end
+
+function Socket:_onHandleWritten()
+  local callback = self._writeCallback
+  self._writeCallback = false
+  if callback then
+    callback()
+  end
+end
+
+function Socket:_final(callback)
+  if self.connecting then
+    self._finalCallback = callback
+    return
+  elseif not self._handle then
+    callback()
+    return
+  end
+  local done, err = self._handle:shutdown()
+  if done then
+    callback()
+  elseif done == false then
+    self._finalCallback = callback
+  else
+    callback(err)
+  end
+end
+
+function Socket:_onHandleShutdown()
+  local callback = self._finalCallback
+  self._finalCallback = false
+  if callback then
+    callback()
+  end
+end
+
+-- ---- Ending ----
+
+function Socket:_onHandleError(err)
+  if self.connecting then
+    connecting.failed(self, err)
+  else
+    self:destroy(err)
+  end
+end
+
+local function emitClose(self, hadError)
+  self:emit('close', hadError)
+end
+
+-- A write that the handle had not finished, or had not been given: its callback hears of it before 'error' comes.
+local function failWrites(self, err)
+  local callback, reason = self._writeCallback, nil
+  if callback then
+    reason = codes.ERR_STREAM_DESTROYED
+  elseif self._pendingCallback then
+    callback, reason = self._pendingCallback, codes.ERR_SOCKET_CLOSED_BEFORE_CONNECTION
+  end
+  self._writeCallback, self._pendingCallback, self._pendingData, self._finalCallback = false, false, false, false
+  if not callback then
+    return
+  end
+  if not err then
+    -- The script ended the socket itself, which is no failure of the stream's, but it is this write's.
+    local ws = self._writableState
+    local own = ws.writecb
+    ws.writecb = function()
+      own(reason('write'))
+    end
+  end
+  nextTick(callback, err)
+end
+
+local function closeHandle(self)
+  local handle = self._handle
+  if not handle then
+    return
+  end
+  self._bytesRead, self._bytesWritten = handle:bytesRead(), handle:bytesWritten()
+  self._handle, self._sockname, self._reading = nil, nil, false
+  if self.resetAndClosing then
+    handle:reset()
+  else
+    handle:close()
+  end
+end
+
+function Socket:_destroy(err, callback)
+  self.connecting = false
+  self._wantsRead, self._leftover = false, false
+  connecting.stop(self)
+  closeHandle(self)
+  failWrites(self, err)
+  callback(err)
+  nextTick(emitClose, self, err ~= nil)
+  local server = self._server
+  if server then
+    self._server = false
+    server:_connectionClosed()
+  end
+end
+
+--- Destroys the socket once what was written is out.
+function Socket:destroySoon()
+  if self.writable then
+    self:finish()
+  end
+  if self.writableFinished then
+    self:destroy()
+  else
+    self:once('finish', function()
+      self:destroy()
+    end)
+  end
+end
+
+local function reset(self)
+  self.resetAndClosing = true
+  self:destroySoon()
+end
+
+--- Closes the connection with RST. A socket that is connecting does so when it is connected, one without a connection
+--- fails with ERR_SOCKET_CLOSED.
+---@return self
+function Socket:resetAndDestroy()
+  if not self._handle then
+    self:destroy(codes.ERR_SOCKET_CLOSED())
+  elseif self.connecting then
+    self:once('connect', function()
+      reset(self)
+    end)
+  else
+    reset(self)
+  end
+  return self
+end
+
+require('moonlatch.net.socket_properties')(Socket)
+
+return Socket

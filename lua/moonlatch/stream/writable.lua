@@ -1,0 +1,535 @@
+--- Writable streams.
+
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local tick = require 'moonlatch.tick'
+local state = require 'moonlatch.stream.state'
+local destroy = require 'moonlatch.stream.destroy'
+local encoding = require 'moonlatch.stream.encoding'
+local writeBuffer = require 'moonlatch.stream.write_buffer'
+local Stream = require 'moonlatch.stream.legacy'
+
+local type, pairs, ipairs, xpcall = type, pairs, ipairs, xpcall
+local nextTick = tick.nextTick
+local codes = errors.codes
+local errorOrDestroy = destroy.errorOrDestroy
+local isCallable = errors.validate.isCallable
+
+---@class Writable : Stream
+---@field writable boolean
+---@field destroyed boolean
+---@field closed boolean
+---@field errored any
+---@field writableEnded boolean
+---@field writableFinished boolean
+---@field writableLength integer
+---@field writableHighWaterMark integer
+---@field writableObjectMode boolean
+---@field writableNeedDrain boolean
+---@field writableCorked integer
+---@field writableAborted boolean
+---@overload fun(options?: table): Writable
+local Writable = class('Writable', Stream)
+
+-- The callback of a write that was given none: told apart, so that no tick is spent on it.
+local nop = writeBuffer.nop
+
+local finishMaybe, clearBuffer
+
+---@param options? table  highWaterMark, decodeStrings, defaultEncoding, objectMode, emitClose, autoDestroy, write,
+---  writev, final, destroy, construct, signal
+function Writable:init(options)
+  self:_initWritable(options, false)
+  if options and options.signal then
+    require('moonlatch.stream.abort_signal').attach(options.signal, self)
+  end
+  if self._construct then
+    self:_constructWritable()
+  end
+end
+
+-- The writable half of a constructor, for Duplex too.
+function Writable:_initWritable(options, isDuplex)
+  self._writableState = state.newWritable(options, isDuplex)
+  if not options then
+    return
+  end
+  for option, method in pairs {
+    write = '_write', writev = '_writev', final = '_final', destroy = '_destroy', construct = '_construct',
+  } do
+    if type(options[option]) == 'function' then
+      self[method] = options[option]
+    end
+  end
+end
+
+function Writable:_constructWritable()
+  destroy.construct(self, function()
+    local ws = self._writableState
+    if not ws.writing then
+      clearBuffer(self, ws)
+    end
+    if ws.ending then
+      finishMaybe(self, ws)
+    end
+  end)
+end
+
+-- Recomputes ws.plain: may a string be handed to _write without further questions?
+function Writable:_updatePlain()
+  local ws = self._writableState
+  ws.plain = ws.corked == 0 and ws.constructed and not ws.ending and not ws.destroyed and not ws.errored
+    and not ws.objectMode and ws.decodeStrings and ws.defaultEncoding == 'utf8'
+end
+
+Writable._failBuffered = writeBuffer.fail
+
+-- After writes are done: 'drain' first, then the write's callback.
+local function afterWrite(self, ws, callback)
+  if ws.needDrain and ws.length == 0 and not ws.ending and not ws.destroyed then
+    ws.needDrain = false
+    self:emit('drain')
+  end
+  ws.pendingcb = ws.pendingcb - 1
+  callback()
+  if ws.destroyed then
+    writeBuffer.fail(self)
+  end
+  if ws.ending then
+    finishMaybe(self, ws)
+  end
+end
+
+local function afterSilentWrite(self, ws)
+  ws.drainTick = false
+  afterWrite(self, ws, nop)
+end
+
+local function failWrite(self, ws, err, callback)
+  ws.pendingcb = ws.pendingcb - 1
+  callback(err)
+  -- Callbacks of what is buffered come before 'error'.
+  writeBuffer.fail(self)
+  errorOrDestroy(self, err)
+end
+
+local function onWriteError(self, ws, err, callback)
+  destroy.keepError(err, ws, self._readableState)
+  if ws.sync then
+    nextTick(failWrite, self, ws, err, callback)
+  else
+    failWrite(self, ws, err, callback)
+  end
+end
+
+-- _write has called back.
+local function onWrite(self, ws, err)
+  local callback = ws.writecb
+  if not callback then
+    errorOrDestroy(self, codes.ERR_MULTIPLE_CALLBACK())
+    return
+  end
+  ws.writing = false
+  ws.writecb = false
+  ws.length = ws.length - ws.writelen
+  ws.writelen = 0
+  if err then
+    onWriteError(self, ws, err, callback)
+    return
+  end
+  if ws.bufferedRequestCount > 0 then
+    clearBuffer(self, ws)
+  end
+  if not ws.sync then
+    afterWrite(self, ws, callback)
+  elseif callback ~= nop then
+    nextTick(afterWrite, self, ws, callback)
+  elseif not ws.drainTick and (ws.needDrain and ws.length == 0 or ws.destroyed) then
+    ws.drainTick = true
+    nextTick(afterSilentWrite, self, ws)
+  else
+    -- Nobody is to be told anything, or a tick that will is on its way.
+    ws.pendingcb = ws.pendingcb - 1
+    if ws.ending then
+      finishMaybe(self, ws)
+    end
+  end
+end
+
+-- The callback given to _write, one for the life of the stream.
+local function newOnWrite(self, ws)
+  local function onwrite(err)
+    onWrite(self, ws, err)
+  end
+  ws.onwrite = onwrite
+  return onwrite
+end
+
+-- What write() returns: below the mark, or empty because the chunk has been dealt with already. False also when the
+-- stream failed, to end a loop that writes until false.
+local function mayWriteOn(ws)
+  local length = ws.length
+  if length >= ws.highWaterMark and length ~= 0 then
+    ws.needDrain = true
+    return false
+  end
+  return ws.plain or not ws.errored and not ws.destroyed
+end
+
+local function writeOrBuffer(self, ws, chunk, name, callback)
+  local length = ws.objectMode and 1 or #chunk
+  ws.length = ws.length + length
+  if ws.writing or ws.corked > 0 or ws.errored or not ws.constructed then
+    writeBuffer.add(ws, chunk, name, callback)
+  else
+    ws.writelen, ws.writecb, ws.writing, ws.sync = length, callback, true, true
+    self:_write(chunk, name, ws.onwrite or newOnWrite(self, ws))
+    ws.sync = false
+  end
+  return mayWriteOn(ws)
+end
+
+local function canonicalEncoding(name)
+  local canonical = encoding.normalize(name)
+  if not canonical then
+    error(codes.ERR_UNKNOWN_ENCODING(name), 0)
+  end
+  return canonical
+end
+
+-- The chunk as _write will see it, with its encoding; raises when it is not one.
+local function checkChunk(ws, chunk, name)
+  if name == nil or name == false then
+    name = ws.defaultEncoding
+  elseif name ~= 'buffer' then
+    name = canonicalEncoding(name)
+  end
+  if chunk == nil then
+    error(codes.ERR_STREAM_NULL_VALUES(), 0)
+  elseif not ws.objectMode then
+    if type(chunk) ~= 'string' then
+      error(errors.argType('chunk', { 'string', 'Buffer', 'Uint8Array' }, chunk), 0)
+    elseif ws.decodeStrings then
+      if name ~= 'buffer' then
+        chunk = encoding.decode(chunk, name)
+      end
+      name = 'buffer'
+    end
+  end
+  return chunk, name
+end
+
+-- Writes, or returns the error that kept it from it.
+local function write(self, chunk, name, callback)
+  local ws = self._writableState
+  if callback == nil and name ~= nil and type(name) ~= 'string' and isCallable(name) then
+    name, callback = nil, name
+  end
+  if callback == nil or not isCallable(callback) then
+    callback = nop
+  end
+  chunk, name = checkChunk(ws, chunk, name)
+  local err
+  if ws.ending then
+    err = codes.ERR_STREAM_WRITE_AFTER_END()
+  elseif ws.destroyed then
+    err = codes.ERR_STREAM_DESTROYED('write')
+  end
+  if err then
+    nextTick(callback, err)
+    errorOrDestroy(self, err, true)
+    return err
+  end
+  ws.pendingcb = ws.pendingcb + 1
+  return writeOrBuffer(self, ws, chunk, name, callback)
+end
+
+--- Writes a chunk. False means: wait for 'drain' before writing more (it was taken all the same). The
+--- callback gets the error, if any, when the chunk has been handled. A string with an encoding such as
+--- 'hex' is decoded.
+---@param chunk any
+---@param name? string|function  encoding
+---@param callback? fun(err: any)
+---@return boolean
+function Writable:write(chunk, name, callback)
+  local ws = self._writableState
+  -- The common case by itself, which makes no garbage.
+  if ws.plain and name == nil and callback == nil and not ws.writing and type(chunk) == 'string' then
+    local written = #chunk
+    ws.length = ws.length + written
+    ws.pendingcb = ws.pendingcb + 1
+    ws.writelen, ws.writecb, ws.writing, ws.sync = written, nop, true, true
+    self:_write(chunk, 'buffer', ws.onwrite or newOnWrite(self, ws))
+    ws.sync = false
+    return mayWriteOn(ws)
+  end
+  return write(self, chunk, name, callback) == true
+end
+
+local function startWrite(self, ws, length, callback)
+  ws.writelen, ws.writecb, ws.writing, ws.sync = length, callback, true, true
+  return ws.onwrite or newOnWrite(self, ws)
+end
+
+-- All that is buffered in one call: _writeStrings (a list of strings, decoded) where the class has it,
+-- else _writev.
+local function writeBatch(self, ws, writeStrings)
+  ws.pendingcb = ws.pendingcb - (ws.bufferedRequestCount - 1)
+  local list, callback = writeBuffer.takeAll(ws, writeStrings ~= nil)
+  local onwrite = startWrite(self, ws, ws.length, callback)
+  if writeStrings then
+    writeStrings(self, list, onwrite)
+  else
+    self:_writev(list, onwrite)
+  end
+  ws.sync = false
+end
+
+-- What is buffered one by one, until one of them does not complete at once.
+local function writeEach(self, ws)
+  repeat
+    local chunk, name, callback = writeBuffer.take(ws)
+    local onwrite = startWrite(self, ws, ws.objectMode and 1 or #chunk, callback)
+    if ws.destroyed then
+      onwrite(codes.ERR_STREAM_DESTROYED('write'))
+    else
+      self:_write(chunk, name, onwrite)
+    end
+    ws.sync = false
+  until ws.bufferedRequestCount == 0 or ws.writing
+end
+
+function clearBuffer(self, ws)
+  if ws.bufferedRequestCount == 0 or ws.corked > 0 or ws.bufferProcessing or ws.destroyed
+    or not ws.constructed then
+    return
+  end
+  ws.bufferProcessing = true
+  local writeStrings = nil
+  if ws.decodeStrings and not ws.objectMode then
+    writeStrings = self._writeStrings
+  end
+  if ws.bufferedRequestCount > 1 and (writeStrings or self._writev) then
+    writeBatch(self, ws, writeStrings)
+  else
+    writeEach(self, ws)
+  end
+  ws.bufferProcessing = false
+end
+
+--- Holds writes back until uncork() is called as often, to hand them on in one go.
+function Writable:cork()
+  local ws = self._writableState
+  ws.corked = ws.corked + 1
+  ws.plain = false
+end
+
+function Writable:uncork()
+  local ws = self._writableState
+  if ws.corked == 0 then
+    return
+  end
+  ws.corked = ws.corked - 1
+  if ws.corked == 0 then
+    self:_updatePlain()
+  end
+  if not ws.writing then
+    clearBuffer(self, ws)
+  end
+end
+
+--- The encoding of strings written without one.
+---@param name string
+---@return self
+function Writable:setDefaultEncoding(name)
+  self._writableState.defaultEncoding = canonicalEncoding(name)
+  self:_updatePlain()
+  return self
+end
+
+--- Implemented by subclasses or the `write` option: handles a chunk, then calls back.
+---@param chunk any
+---@param name string
+---@param callback fun(err: any)
+function Writable:_write(chunk, name, callback)
+  if self._writev then
+    self:_writev({ { chunk = chunk, encoding = name } }, callback)
+  elseif self._writeStrings then
+    self:_writeStrings({ chunk }, callback)
+  else
+    error(codes.ERR_METHOD_NOT_IMPLEMENTED('_write()'), 0)
+  end
+end
+
+-- Is everything written, and nothing in the way of 'finish'?
+local function needFinish(ws)
+  return ws.ending and not ws.destroyed and ws.constructed and ws.length == 0 and not ws.errored
+    and ws.bufferedRequestCount == 0 and not ws.finished and not ws.writing and not ws.errorEmitted
+    and not ws.closeEmitted
+end
+
+local function callFinished(ws, err)
+  local waiting = ws.onFinished
+  ws.onFinished = nil
+  for _, callback in ipairs(waiting or {}) do
+    callback(err)
+  end
+end
+
+local function finishNow(self, ws)
+  ws.pendingcb = ws.pendingcb - 1
+  ws.finished = true
+  callFinished(ws)
+  self:emit('finish')
+  if ws.autoDestroy then
+    local rs = self._readableState
+    if not rs or rs.autoDestroy and (rs.endEmitted or rs.readable == false) then
+      self:destroy()
+    end
+  end
+end
+
+local function finishLater(self, ws)
+  if needFinish(ws) then
+    finishNow(self, ws)
+  else
+    ws.pendingcb = ws.pendingcb - 1
+  end
+end
+
+-- 'prefinish', for Transform to flush and for whoever else listens.
+local function emitPrefinish(self, ws)
+  ws.finalCalled, ws.prefinished = true, true
+  if self._onPrefinish then
+    self:_onPrefinish()
+  end
+  self:emit('prefinish')
+end
+
+local function callFinal(self, ws)
+  local called = false
+  local function onFinal(err)
+    if called then
+      errorOrDestroy(self, err or codes.ERR_MULTIPLE_CALLBACK())
+      return
+    end
+    called = true
+    ws.pendingcb = ws.pendingcb - 1
+    if err then
+      callFinished(ws, err)
+      errorOrDestroy(self, err, ws.sync)
+    elseif needFinish(ws) then
+      emitPrefinish(self, ws)
+      -- Never 'finish' inside _final, even if that called back at once.
+      ws.pendingcb = ws.pendingcb + 1
+      nextTick(finishNow, self, ws)
+    end
+  end
+  ws.sync = true
+  ws.pendingcb = ws.pendingcb + 1
+  local ok, failure = xpcall(self._final, errors.from, self, onFinal)
+  if not ok then
+    onFinal(failure)
+  end
+  ws.sync = false
+end
+
+local function prefinish(self, ws)
+  if ws.prefinished or ws.finalCalled then
+    return
+  end
+  if self._final and not ws.destroyed then
+    ws.finalCalled = true
+    callFinal(self, ws)
+  else
+    emitPrefinish(self, ws)
+  end
+end
+
+-- Everything may be written: 'prefinish' (and _final) now, 'finish' in a tick.
+function finishMaybe(self, ws)
+  if not needFinish(ws) then
+    return
+  end
+  prefinish(self, ws)
+  if ws.pendingcb ~= 0 then
+    return
+  end
+  ws.pendingcb = 1
+  nextTick(finishLater, self, ws)
+end
+
+-- What end() could not do, as an error for its callback.
+local function endError(ws)
+  if ws.finished then
+    return codes.ERR_STREAM_ALREADY_FINISHED('end')
+  elseif ws.destroyed then
+    return codes.ERR_STREAM_DESTROYED('end')
+  end
+  return nil
+end
+
+--- Writes a last chunk, if given, and ends the stream: 'finish' follows when everything is written.
+--- Node's end(); it also stands under the key 'end'.
+---@param chunk? any
+---@param name? string
+---@param callback? fun(err: any)  called at 'finish', or with the error that prevented it
+---@return self
+function Writable:finish(chunk, name, callback)
+  local ws = self._writableState
+  if type(chunk) == 'function' then
+    chunk, name, callback = nil, nil, chunk
+  elseif type(name) == 'function' then
+    name, callback = nil, name
+  end
+  local err
+  if chunk ~= nil then
+    local result = write(self, chunk, name)
+    if type(result) == 'table' then
+      err = result
+    end
+  end
+  if ws.corked > 0 then
+    ws.corked = 1
+    self:uncork()
+  end
+  if not err then
+    if not ws.errored and not ws.ending then
+      ws.ending, ws.plain = true, false
+      finishMaybe(self, ws)
+      ws.ended = true
+    else
+      err = endError(ws)
+    end
+  end
+  if callback then
+    if err or ws.errored or ws.finished then
+      nextTick(callback, err or ws.errored)
+    else
+      ws.onFinished = ws.onFinished or {}
+      ws.onFinished[#ws.onFinished + 1] = callback
+    end
+  end
+  return self
+end
+
+Writable['end'] = Writable.finish
+
+--- A Writable cannot be read.
+function Writable:pipe()
+  errorOrDestroy(self, codes.ERR_STREAM_CANNOT_PIPE())
+end
+
+Writable.destroy = destroy.destroy
+Writable._undestroy = destroy.undestroy
+
+--- Implemented by subclasses or the `destroy` option.
+---@param err any
+---@param callback fun(err: any)
+function Writable:_destroy(err, callback)
+  callback(err)
+end
+
+require('moonlatch.stream.writable_properties')(Writable)
+
+return Writable

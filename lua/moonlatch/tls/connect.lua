@@ -1,0 +1,110 @@
+--- tls.connect in all its forms.
+local errors = require 'moonlatch.errors'
+local arguments = require 'moonlatch.net.arguments'
+local net = require 'net'
+local TLSSocket = require 'moonlatch.tls.socket'
+local context = require 'moonlatch.tls.context'
+local tls = require 'moonlatch.tls.namespace'
+
+local codes = errors.codes
+local type, pairs = type, pairs
+
+local M = {}
+
+local function merge(into, from)
+  for key, value in pairs(from) do
+    into[key] = value
+  end
+  return into
+end
+
+-- connect(options[, cb]) | connect(port[, host][, options][, cb]) | connect(path[, options][, cb]).
+-- What the options say wins over the arguments before them.
+local function normalize(...)
+  local options, callback, given = arguments.normalize(...)
+  if not given then
+    for i = 2, math.min(3, select('#', ...)) do
+      local value = select(i, ...)
+      if type(value) == 'table' and not errors.validate.isCallable(value) then
+        merge(options, value)
+      end
+    end
+  end
+  return options, callback
+end
+
+local warned = false
+
+-- RFC 6066, 3: only host names go into server_name. Node sends none unless asked; a name given as the host is as good
+-- as asked for, except the "localhost" of a test set-up.
+local function servername(options)
+  local name = options.servername
+  if name == nil or name == false then
+    local host = options.host
+    if type(host) == 'string' and host ~= '' and host ~= 'localhost' and net.isIP(host) == 0
+      and name == nil and not options.path then
+      return host
+    end
+    return nil
+  end
+  errors.validate.string(name, 'options.servername')
+  if name == '' then
+    return nil
+  end
+  if net.isIP(name) ~= 0 then
+    if not warned then
+      warned = true
+      errors.emitWarning('Setting the TLS ServerName to an IP address is not permitted by RFC 6066. It is not sent.',
+        'DeprecationWarning', 'DEP0123')
+    end
+    return nil
+  end
+  return name
+end
+
+local function check(options)
+  if options.checkServerIdentity ~= nil then
+    errors.validate.func(options.checkServerIdentity, 'options.checkServerIdentity')
+  end
+  if options.minDHSize ~= nil then
+    errors.validate.number(options.minDHSize, 'options.minDHSize', 1)
+  end
+  if options.secureContext ~= nil and not context.isContext(options.secureContext) then
+    error(codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
+  end
+end
+
+-- The name the certificate is compared with, before anything is sent for it.
+local function expectedName(options)
+  if type(options.servername) == 'string' and options.servername ~= '' then
+    return options.servername
+  end
+  return options.host or 'localhost'
+end
+
+--- Connects and begins the handshake. `callback` is added as a listener for 'secureConnect'.
+---
+--- Option errors raise; everything later is the socket's 'error' event.
+---@return tls.TLSSocket
+function M.connect(...)
+  local options, callback = normalize(...)
+  check(options)
+  local socket = TLSSocket(options.socket, merge(merge({}, options), {
+    isServer = false,
+    secureContext = options.secureContext or tls.createSecureContext(options),
+    servername = servername(options),
+    host = expectedName(options),
+  }))
+  if callback then
+    socket:once('secureConnect', callback)
+  end
+  if not options.socket then
+    if options.timeout then
+      socket:setTimeout(options.timeout)
+    end
+    socket:connect(options)
+  end
+  return socket
+end
+
+return M

@@ -1,0 +1,64 @@
+--- tls.createSecureContext and the SecureContext class.
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local native = require 'moonlatch.native'
+local options = require 'moonlatch.tls.options'
+local tls = require 'moonlatch.tls.namespace'
+
+--- Keys, certificates, trust and protocol choices, ready to be used by any number of connections.
+---@class tls.SecureContext
+---@field context userdata  the native context
+local SecureContext = class('SecureContext')
+
+-- The program's name and arguments stand in for "the application" in session id contexts we derive ourselves.
+local application
+
+local function applicationName()
+  if not application then
+    local process = require 'process'
+    application = table.concat(process.argv, ' ')
+  end
+  return application
+end
+
+---@param given? table  see tls.createSecureContext
+function SecureContext:init(given)
+  local wanted = options.read(given or {})
+  wanted.application = applicationName()
+  self.context = native.context(wanted)
+end
+
+local M = { SecureContext = SecureContext }
+
+--- Builds a context from `options` (keys, certificates, trust, protocol choices).
+---
+--- Wrong types raise ERR_INVALID_ARG_TYPE with the option's name; what OpenSSL refuses (an unreadable PEM, a key
+--- that is not the certificate's, a wrong passphrase, an unknown cipher) raises an Error with its code, library and reason.
+---@param given? table
+---@return tls.SecureContext
+function M.createSecureContext(given)
+  if given ~= nil and type(given) ~= 'table' then
+    error(errors.argType('options', 'Object', given), 0)
+  end
+  return SecureContext(given)
+end
+
+--- Is `value` something that has been built here?
+---@param value any
+---@return boolean
+function M.isContext(value)
+  return class.isInstance(value, SecureContext)
+end
+
+--- The context that `value` stands for: one already built, or options to build one from.
+---@param value table
+---@return tls.SecureContext
+function M.coerce(value)
+  if M.isContext(value) then
+    return value
+  end
+  -- Looked up when called, so that a script can wrap it.
+  return tls.createSecureContext(value)
+end
+
+return M

@@ -1,0 +1,161 @@
+--- tls.Server: a net.Server whose connections are TLSSockets.
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local net = require 'net'
+local context = require 'moonlatch.tls.context'
+local Names = require 'moonlatch.tls.names'
+local protocols = require 'moonlatch.tls.protocols'
+local TLSSocket = require 'moonlatch.tls.socket'
+local tls = require 'moonlatch.tls.namespace'
+
+local codes = errors.codes
+local type, pairs = type, pairs
+
+local HANDSHAKE_TIMEOUT = 120000 -- ms
+local SESSION_TIMEOUT = 300 -- s
+local TICKET_KEYS_SIZE = 48
+
+---@class tls.Server: net.Server
+local Server = class('Server', net.Server)
+
+local function copy(options)
+  local result = {}
+  for key, value in pairs(options) do
+    result[key] = value
+  end
+  return result
+end
+
+-- A server's context differs from others in what is on by default.
+local function serverContext(options)
+  local wanted = copy(options)
+  if wanted.honorCipherOrder == nil then
+    wanted.honorCipherOrder = true
+  end
+  wanted.sessionTimeout = wanted.sessionTimeout or SESSION_TIMEOUT
+  return tls.createSecureContext(wanted)
+end
+
+-- What every connection of the server is told; made again when one of these changes, so that an accept makes nothing.
+local function renew(self)
+  self._connectionOptions = {
+    isServer = true,
+    server = self,
+    requestCert = self.requestCert,
+    rejectUnauthorized = self.rejectUnauthorized,
+    context = self._context,
+    alpn = self._alpn,
+    SNICallback = self._sniCallback,
+    handshakeTimeout = self._handshakeTimeout,
+  }
+end
+
+local function checkOptions(options)
+  if options.SNICallback ~= nil then
+    errors.validate.func(options.SNICallback, 'options.SNICallback')
+  end
+  if options.handshakeTimeout ~= nil then
+    errors.validate.number(options.handshakeTimeout, 'options.handshakeTimeout')
+  end
+end
+
+---@param options? table
+---@param listener? function  for 'secureConnection'
+function Server:init(options, listener)
+  if type(options) == 'function' then
+    options, listener = {}, options
+  elseif options == nil then
+    options = {}
+  elseif type(options) ~= 'table' then
+    error(errors.argType('options', 'Object', options), 0)
+  end
+  checkOptions(options)
+  self.requestCert = options.requestCert == true
+  self.rejectUnauthorized = options.rejectUnauthorized ~= false
+  self._names = Names()
+  self._context = options.secureContext or serverContext(options)
+  if options.ALPNProtocols ~= nil and options.ALPNProtocols ~= false then
+    self._alpn = protocols.wire(options.ALPNProtocols, 'options.ALPNProtocols')
+  end
+  self._handshakeTimeout = options.handshakeTimeout or HANDSHAKE_TIMEOUT
+  self._sniCallback = options.SNICallback
+  net.Server.init(self, options)
+  renew(self)
+  if listener ~= nil then
+    self:on('secureConnection', listener)
+  end
+end
+
+-- An accepted connection becomes a TLSSocket at once. Only when the script listens for 'connection' is there a plain
+-- socket to be seen first, as in Node.
+---@package
+function Server:_createSocket(handle)
+  if self:listenerCount('connection') > 0 then
+    local plain = net.Server._createSocket(self, handle)
+    self:emit('connection', plain)
+    if plain.destroyed then
+      return nil
+    end
+    return self:_secureSocket(plain)
+  end
+  local socket = setmetatable({}, TLSSocket.metatable)
+  net.Socket.init(socket, self:_socketOptions())
+  socket:_initTls(self._connectionOptions)
+  return socket, handle
+end
+
+--- Serves TLS on a connection that came another way.
+---@package
+function Server:_secureSocket(plain)
+  local options = copy(self._connectionOptions)
+  options.secureContext = options.context
+  options.ALPNProtocols = options.alpn
+  return TLSSocket(plain, options)
+end
+
+--- Adds a context for clients that ask for `hostname` (`*` stands for one label's characters). The one added last
+--- wins. Not asked when the server has an SNICallback of its own.
+---@param hostname string
+---@param options table|tls.SecureContext
+function Server:addContext(hostname, options)
+  if type(hostname) ~= 'string' or hostname == '' then
+    error(codes.ERR_TLS_REQUIRED_SERVER_NAME(), 0)
+  end
+  local names = self._names
+  names:add(hostname, context.coerce(options))
+  if not self._sniCallback then
+    self._sniCallback = function(servername, callback)
+      callback(nil, names:find(servername))
+    end
+    renew(self)
+  end
+end
+
+--- Replaces the server's context. Connections that exist keep theirs.
+---@param options table
+function Server:setSecureContext(options)
+  if type(options) ~= 'table' then
+    error(errors.argType('options', 'Object', options), 0)
+  end
+  self._context = context.isContext(options) and options or serverContext(options)
+  renew(self)
+end
+
+--- The 48 bytes that session tickets are sealed with: 16 of name, 16 of HMAC key, 16 of AES key.
+---@return string
+function Server:getTicketKeys()
+  return self._context.context:getTicketKeys()
+end
+
+---@param keys string  48 bytes; for handshakes from now on
+function Server:setTicketKeys(keys)
+  if type(keys) ~= 'string' then
+    error(errors.argType('buffer', 'string', keys), 0)
+  end
+  if #keys ~= TICKET_KEYS_SIZE then
+    error(errors.argValue('keys', #keys, 'must be exactly 48 bytes'), 0)
+  end
+  self._context.context:setTicketKeys(keys)
+end
+
+return Server

@@ -1,0 +1,521 @@
+--- tls.TLSSocket: a net.Socket whose handle speaks TLS.
+---
+--- The handle decrypts and encrypts in C; this file is what the handshake asks of the script and what it tells it.
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local handlers = require 'moonlatch.net.handlers'
+local native = require 'moonlatch.native'
+local net = require 'net'
+local context = require 'moonlatch.tls.context'
+local protocols = require 'moonlatch.tls.protocols'
+local tls = require 'moonlatch.tls.namespace'
+
+local codes = errors.codes
+local isInstance = class.isInstance
+local type, tostring = type, tostring
+
+-- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
+local ALERT_INTERNAL_ERROR = 80
+
+---@class tls.TLSSocket: net.Socket
+---@field encrypted true
+---@field authorized boolean            the peer's certificate was verified
+---@field authorizationError? string    why not: an X509_V_ERR_* name or ERR_TLS_CERT_ALTNAME_INVALID
+---@field alpnProtocol string|false|nil nil before the handshake is over
+---@field servername string|false|nil   the name in the ClientHello
+---@field secureConnecting boolean
+local TLSSocket = class('TLSSocket', net.Socket)
+
+-- The options that concern one connection, checked and copied. Kept in self._tls.
+local function connectionOptions(options)
+  local o = {
+    isServer = options.isServer == true,
+    server = options.server,
+    requestCert = options.requestCert == true,
+    rejectUnauthorized = options.rejectUnauthorized ~= false,
+    servername = options.servername,
+    host = options.host,
+    session = options.session,
+    SNICallback = options.SNICallback,
+    checkServerIdentity = options.checkServerIdentity,
+    handshakeTimeout = options.handshakeTimeout,
+  }
+  if options.ALPNProtocols ~= nil and options.ALPNProtocols ~= false then
+    o.alpn = protocols.wire(options.ALPNProtocols, 'options.ALPNProtocols')
+  end
+  for _, name in ipairs { 'SNICallback', 'checkServerIdentity' } do
+    if o[name] ~= nil then
+      errors.validate.func(o[name], 'options.' .. name)
+    end
+  end
+  for _, name in ipairs { 'servername', 'session' } do
+    if o[name] ~= nil and o[name] ~= false and type(o[name]) ~= 'string' then
+      error(errors.argType('options.' .. name, 'string', o[name]), 0)
+    end
+  end
+  return o
+end
+
+--- Wraps `socket` (a net.Socket, connected or connecting), or stands alone until connect() when it is nil.
+---@param socket? net.Socket
+---@param options? table
+function TLSSocket:init(socket, options)
+  options = options or {}
+  if type(options) ~= 'table' then
+    error(errors.argType('options', 'Object', options), 0)
+  end
+  if socket ~= nil and not isInstance(socket, net.Socket) then
+    error(errors.argType('socket', { 'net.Socket' }, socket), 0)
+  end
+  local o = connectionOptions(options)
+  o.context = options.secureContext or tls.createSecureContext(options)
+  if not context.isContext(o.context) then
+    error(codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
+  end
+  net.Socket.init(self, {
+    allowHalfOpen = options.allowHalfOpen or (socket and socket.allowHalfOpen),
+    highWaterMark = options.highWaterMark,
+    pauseOnCreate = options.pauseOnConnect,
+    signal = options.signal,
+    onread = options.onread,
+  })
+  self:_initTls(o)
+  if socket then
+    self:_wrap(socket)
+  end
+end
+
+TLSSocket.encrypted = true
+TLSSocket.authorized = false
+TLSSocket.secureConnecting = true
+TLSSocket._established = false   -- the handshake is over
+TLSSocket._released = false      -- the script has been given the socket: its errors are 'error' events
+TLSSocket._reported = false      -- the server has been told of the failure
+TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _session
+
+--- What init and the server's quick way share.
+---@package
+function TLSSocket:_initTls(o)
+  self._tls = o
+end
+
+-- --- getting a handle ------------------------------------------------------------------------------------------
+
+local function nativeOptions(self)
+  local o = self._tls
+  local server = o.server
+  local keylog = self:listenerCount('keylog') > 0 or (server and server:listenerCount('keylog') > 0)
+  if keylog then
+    o.context.context:enableKeylog()
+  end
+  return {
+    isServer = o.isServer,
+    askContext = o.isServer and (o.SNICallback ~= nil),
+    askIdentity = not o.isServer,
+    requestCert = o.requestCert,
+    rejectUnauthorized = o.rejectUnauthorized,
+    wantSessions = not o.isServer,
+    wantKeylog = keylog,
+    servername = not o.isServer and o.servername or nil,
+    alpn = o.alpn,
+    session = o.session or nil,
+  }
+end
+
+--- Puts TLS on top of `lower`, an open native handle, and begins the handshake.
+---@package
+function TLSSocket:_secure(lower, leftover)
+  local handle, err = native.tls(lower, self._tls.context.context, nativeOptions(self))
+  if not handle then
+    lower:close()
+    self:destroy(err)
+    return
+  end
+  for i = 1, leftover and #leftover or 0 do
+    handle:feed(leftover[i])
+  end
+  local timeout = self._tls.handshakeTimeout
+  if timeout then
+    handle:setDeadline(timeout)
+  end
+  self:_attach(handle)
+  handle:start()
+end
+
+-- What the script has not read of the plain socket yet belongs to the handshake.
+local function takeLeftover(socket)
+  local leftover = {}
+  local chunk = socket:read()
+  while chunk do
+    leftover[#leftover + 1] = chunk
+    chunk = socket:read()
+  end
+  return leftover
+end
+
+local function takeOver(self, socket)
+  if self.destroyed then
+    return
+  end
+  local leftover = takeLeftover(socket)
+  local lower = socket:_release()
+  self.connecting = false
+  if lower then
+    self:_secure(lower, leftover)
+    self:_begin()
+  else
+    self:destroy(codes.ERR_SOCKET_CLOSED())
+  end
+end
+
+---@package
+function TLSSocket:_wrap(socket)
+  self._parent = socket
+  self:once('close', function()
+    socket:destroy()
+  end)
+  socket:once('close', function()
+    self:destroy()
+  end)
+  socket:once('error', function(err)
+    self:destroy(err)
+  end)
+  if socket.connecting or socket.pending then
+    self.connecting = true
+    socket:once('connect', function()
+      takeOver(self, socket)
+      self:emit('connect')
+    end)
+  else
+    takeOver(self, socket)
+  end
+end
+
+--- A connection of our own is made, or the server has accepted one: TLS goes on top before anyone hears of it.
+---@package
+function TLSSocket:_onConnected(lower)
+  if self._handle == lower then
+    self:_release()
+  end
+  self:_secure(lower)
+end
+
+-- --- questions ---------------------------------------------------------------------------------------------------
+
+-- Ends the handshake with the script's own error.
+local function refuse(self, token, err)
+  local handle = self._handle
+  if not handle then
+    return
+  end
+  err = errors.from(err)
+  if handle:answerFailure(token, ALERT_INTERNAL_ERROR, tostring(err)) then
+    self._scriptError = err
+  end
+end
+
+local function answerContext(self, token, err, chosen)
+  local handle = self._handle
+  if not handle then
+    return
+  end
+  if err ~= nil and err ~= false then
+    refuse(self, token, err)
+  elseif chosen == nil or chosen == false then
+    handle:answerContext(token)
+  elseif context.isContext(chosen) then
+    handle:answerContext(token, chosen.context)
+  else
+    refuse(self, token, codes.ERR_TLS_INVALID_CONTEXT('context'))
+  end
+end
+
+-- The oldest form of SNICallback returns the context; later ones call back. One that does neither has yet to answer.
+local function askContext(self, token, servername)
+  local callback = self._tls.SNICallback
+  if not servername or not callback then
+    answerContext(self, token)
+    return
+  end
+  local ok, result = xpcall(callback, errors.from, servername, function(err, chosen)
+    answerContext(self, token, err, chosen)
+  end)
+  if not ok then
+    refuse(self, token, result)
+  elseif result ~= nil then
+    answerContext(self, token, nil, result)
+  end
+end
+
+-- The name is compared inside the handshake, once the chain is known to be good.
+local function askIdentity(self, token)
+  local o = self._tls
+  local hostname = o.servername or o.host or 'localhost'
+  local check = o.checkServerIdentity or tls.checkServerIdentity
+  local ok, result = xpcall(check, errors.from, hostname, self._handle:peerCertificate(true))
+  if not ok then
+    refuse(self, token, result)
+    return
+  end
+  if self._handle then
+    self._identityError = result
+    self._handle:answerIdentity(token, result == nil)
+  end
+end
+
+---@package
+function TLSSocket:_onAsk(what, token, servername)
+  if what == 'context' then
+    askContext(self, token, servername)
+  else
+    askIdentity(self, token)
+  end
+end
+
+-- --- what the handshake tells ---------------------------------------------------------------------------------------
+
+local function judge(self)
+  local code = self._handle:verifyError()
+  if not code then
+    self.authorized = true
+    return
+  end
+  local identity = self._identityError
+  self.authorizationError = identity and (identity.code or identity.message or tostring(identity)) or code
+end
+
+local function secureServer(self)
+  local o = self._tls
+  if o.requestCert then
+    judge(self)
+  end
+  if o.server and not self.destroyed then
+    self._released = true
+    o.server:emit('secureConnection', self)
+  end
+end
+
+local function secureClient(self)
+  judge(self)
+  self._released = true
+  self:emit('secureConnect')
+  local session = self._session
+  self._verified, self._session = true, nil
+  if session and not self.destroyed then
+    self:emit('session', session)
+  end
+end
+
+---@package
+function TLSSocket:_onHandshake()
+  local handle = self._handle
+  self.alpnProtocol = handle:alpnProtocol() or false
+  self.servername = handle:servername() or false
+  self.secureConnecting = false
+  self._established = true
+  self:emit('secure')
+  if self.destroyed then
+    return
+  end
+  if self._tls.isServer then
+    secureServer(self)
+  else
+    secureClient(self)
+  end
+end
+
+---@package
+function TLSSocket:_onSession(session)
+  if self._verified then
+    self:emit('session', session)
+  else
+    self._session = session
+  end
+end
+
+---@package
+function TLSSocket:_onKeylog(line)
+  local server = self._tls.server
+  if server then
+    server:emit('keylog', line, self)
+  end
+  self:emit('keylog', line)
+end
+
+-- The script's own error, where one of its callbacks ended the handshake, tells more than the alert it became.
+local function betterError(self, err)
+  if self._scriptError and err.code == 'ERR_TLS_CALLBACK_FAILED' then
+    return self._scriptError
+  elseif self._identityError and err.code == 'HOSTNAME_MISMATCH' then
+    return errors.isError(self._identityError) and self._identityError or errors.new(tostring(self._identityError))
+  end
+  return err
+end
+
+--- Until a server has given the socket to the script there is nobody to hear its 'error' events: what goes wrong is
+--- the server's 'tlsClientError'.
+---@package
+function TLSSocket:_reportToServer(err)
+  local server = self._tls.server
+  if not server or self._released or self._reported then
+    return false
+  end
+  self._reported = true
+  server:emit('tlsClientError', err, self)
+  server:emit('clientError', err, self)
+  return true
+end
+
+---@package
+function TLSSocket:_onHandleError(err)
+  if self.connecting then
+    net.Socket._onHandleError(self, err)
+    return
+  end
+  err = betterError(self, err)
+  self.authorizationError = self.authorizationError
+    or (not self._established and self._identityError and self._identityError.code) or nil
+  if self:_reportToServer(err) then
+    self:destroy()
+  else
+    self:destroy(err)
+  end
+end
+
+function TLSSocket:_destroy(err, callback)
+  if self._tls.isServer and not self._established then
+    local reason = err or errors.new('socket hang up', { code = 'ECONNRESET' })
+    if self:_reportToServer(reason) then
+      err = nil
+    end
+  end
+  net.Socket._destroy(self, err, callback)
+end
+
+-- --- getters -------------------------------------------------------------------------------------------------------
+
+-- Asks the handle; nil once the socket is closed, and before TLS is on top of its connection.
+local function ask(self, method, ...)
+  local handle = self._handle
+  local get = handle and handle[method]
+  if get then
+    return get(handle, ...)
+  end
+end
+
+-- Getters that need nothing but the handle.
+for name, method in pairs {
+  getCipher = 'cipher',
+  getProtocol = 'protocol',
+  getSession = 'session',
+  getTLSTicket = 'ticket',
+  getFinished = 'finished',
+  getPeerFinished = 'peerFinished',
+} do
+  TLSSocket[name] = function(self)
+    return ask(self, method)
+  end
+end
+
+--- The peer's certificate as a table; empty when it gave none, nil once the socket is closed.
+---@param detailed? boolean  with `issuerCertificate` links through the chain
+---@return table?
+function TLSSocket:getPeerCertificate(detailed)
+  return ask(self, 'peerCertificate', detailed) or (self._handle and {} or nil)
+end
+
+--- Our own certificate in the same form.
+---@return table?
+function TLSSocket:getCertificate()
+  return ask(self, 'certificate') or (self._handle and {} or nil)
+end
+
+local function asX509(certificate)
+  if certificate then
+    return require('crypto').X509Certificate(certificate.raw)
+  end
+end
+
+---@return crypto.X509Certificate?
+function TLSSocket:getPeerX509Certificate()
+  return asX509(ask(self, 'peerCertificate'))
+end
+
+---@return crypto.X509Certificate?
+function TLSSocket:getX509Certificate()
+  return asX509(ask(self, 'certificate'))
+end
+
+--- Whether an earlier session was resumed.
+---@return boolean
+function TLSSocket:isSessionReused()
+  return ask(self, 'isReused') or false
+end
+
+--- { type, name, size } of the key exchange on a client; empty when it was not ephemeral, nil on a server.
+---@return table?
+function TLSSocket:getEphemeralKeyInfo()
+  if not self._tls.isServer then
+    return ask(self, 'ephemeralKeyInfo')
+  end
+end
+
+--- Keying material for another protocol (RFC 5705). ERR_TLS_INVALID_STATE before the handshake is over.
+---@param length integer
+---@param label string
+---@param contextValue? string
+---@return string
+function TLSSocket:exportKeyingMaterial(length, label, contextValue)
+  errors.validate.integer(length, 'length', 1, 2 ^ 31 - 1)
+  errors.validate.string(label, 'label')
+  if contextValue ~= nil then
+    errors.validate.string(contextValue, 'context')
+  end
+  if not self._established or not self._handle then
+    error(codes.ERR_TLS_INVALID_STATE(), 0)
+  end
+  local material, err = self._handle:exportKeyingMaterial(length, label, contextValue)
+  return material or error(err, 0)
+end
+
+--- Limits the plaintext of a record, 512 to 16384 bytes.
+---@param size integer
+---@return boolean
+function TLSSocket:setMaxSendFragment(size)
+  errors.validate.number(size, 'size')
+  return ask(self, 'setMaxSendFragment', size) or false
+end
+
+--- Sets the name a client asks for, before the handshake begins.
+---@param name string
+function TLSSocket:setServername(name)
+  errors.validate.string(name, 'name')
+  if self._tls.isServer then
+    error(codes.ERR_TLS_SNI_FROM_SERVER(), 0)
+  end
+  self._tls.servername = name
+end
+
+--- Sets the session a client resumes, before the handshake begins.
+---@param session string
+function TLSSocket:setSession(session)
+  errors.validate.string(session, 'session')
+  self._tls.session = session
+end
+
+handlers.register('tls', {
+  handshake = function(owner)
+    owner:_onHandshake()
+  end,
+  ask = function(owner, what, token, servername)
+    owner:_onAsk(what, token, servername)
+  end,
+  session = function(owner, session)
+    owner:_onSession(session)
+  end,
+  keylog = function(owner, line)
+    owner:_onKeylog(line)
+  end,
+})
+
+return TLSSocket

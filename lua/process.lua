@@ -1,0 +1,338 @@
+--- The process, as Node's `process`: one EventEmitter with what a script wants to know of, and do
+--- to, the process it runs in. Functions are called with a dot (`process.exit(1)`); a colon does no
+--- harm.
+
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local EventEmitter = require('events').EventEmitter
+local native = require 'moonlatch.native'
+local tick = require 'moonlatch.tick'
+
+local floor = math.floor
+local select, tonumber, tostring, type = select, tonumber, tostring, type
+local system = native.process
+local validate = errors.validate
+
+---@class moonlatch.Process : EventEmitter
+---@field argv string[]       [1] the program, [2] the script, then its arguments
+---@field argv0 string
+---@field execPath string
+---@field execArgv string[]   the program's own options
+---@field env table<string, string>
+---@field pid integer
+---@field ppid integer
+---@field exitCode? integer
+---@field title string
+---@field platform string
+---@field arch string
+---@field version string
+---@field versions table<string, string>
+---@field stdin Readable
+---@field stdout Writable
+---@field stderr Writable
+local Process = class('process', EventEmitter)
+local process = Process()
+
+local started = native.hrtime()
+
+-- Makes `process:cwd()` the same as `process.cwd()`.
+local function dotted(fn)
+  return function(first, ...)
+    if first == process then
+      return fn(...)
+    end
+    return fn(first, ...)
+  end
+end
+
+local function check(value, err)
+  if value == nil then
+    error(err, 0)
+  end
+  return value
+end
+
+process.nextTick = tick.nextTick
+
+-- Identity ---------------------------------------------------------------------------------------
+
+process.pid, process.ppid = system.pid()
+process.execPath = system.execPath() or 'moonlatch'
+process.argv0 = process.execPath
+process.argv = { process.execPath }
+process.execArgv = {}
+process.noDeprecation = native.options['no-deprecation'] or false
+process.throwDeprecation = native.options['throw-deprecation'] or false
+
+local ARCHITECTURES = { x86_64 = 'x64', aarch64 = 'arm64', i686 = 'ia32', armv7l = 'arm' }
+local sysname, machine = system.uname()
+process.platform = tostring(sysname):lower()
+process.arch = ARCHITECTURES[machine] or machine
+process.version = 'v' .. native.version
+process.versions = {
+  moonlatch = native.version,
+  luajit = jit and jit.version:match('%S+$') or _VERSION,
+}
+for name, version in pairs(native.versions or {}) do
+  process.versions[name] = version
+end
+process.release = { name = 'moonlatch' }
+
+-- The title is the one field that is more than a field.
+local title = process.argv0
+class.getter(Process, 'title', function()
+  return title
+end)
+Process.metatable.__newindex = function(self, key, value)
+  if key == 'title' then
+    title = tostring(value)
+    system.setTitle(title)
+  else
+    rawset(self, key, value)
+  end
+end
+
+-- Environment and directories --------------------------------------------------------------------
+
+--- The environment: reading and assigning a name reads and changes it, nil removes a variable.
+--- `pairs` has nothing to go by under LuaJIT; calling it gives a table of all variables: `for name,
+--- value in pairs(process.env()) do`.
+process.env = setmetatable({}, {
+  __index = function(_, name)
+    return type(name) == 'string' and os.getenv(name) or nil
+  end,
+  __newindex = function(_, name, value)
+    if type(value) == 'boolean' or type(value) == 'number' then
+      value = tostring(value)
+    end
+    check(system.setenv(name, value))
+  end,
+  __call = function()
+    return system.environ()
+  end,
+  __pairs = function()
+    return pairs(system.environ())
+  end,
+})
+
+---@return string
+process.cwd = dotted(function()
+  return check(system.cwd())
+end)
+
+---@param directory string
+process.chdir = dotted(function(directory)
+  validate.string(directory, 'directory')
+  local ok, err = system.chdir(directory)
+  if not ok then
+    err.path = directory
+    err.message = ("%s: %s '%s'"):format(err.message, 'chdir', directory)
+    error(err, 0)
+  end
+end)
+
+---@param mask? integer|string  a string is octal
+---@return integer before
+process.umask = dotted(function(mask)
+  if type(mask) == 'string' then
+    mask = tonumber(mask, 8) or
+      error(errors.argValue('mask', mask, 'must be a 32-bit unsigned integer or an octal string'), 0)
+  elseif mask ~= nil then
+    validate.integer(mask, 'mask', 0, 4294967295)
+  end
+  return system.umask(mask)
+end)
+
+process.getuid = function() return (select(1, system.ids())) end
+process.geteuid = function() return (select(2, system.ids())) end
+process.getgid = function() return (select(3, system.ids())) end
+process.getegid = function() return (select(4, system.ids())) end
+
+-- Time and resources -----------------------------------------------------------------------------
+
+--- Monotonic time as { seconds, nanoseconds }; with an earlier one, the difference.
+---@param before? { [1]: integer, [2]: integer }
+---@return { [1]: integer, [2]: integer }
+process.hrtime = dotted(function(before)
+  local seconds, nanoseconds = native.hrtimeParts()
+  if before == nil then
+    return { seconds, nanoseconds }
+  end
+  validate.table(before, 'time')
+  if #before ~= 2 then
+    error(errors.range('time', '2', #before), 0)
+  end
+  seconds, nanoseconds = seconds - before[1], nanoseconds - before[2]
+  if nanoseconds < 0 then
+    seconds, nanoseconds = seconds - 1, nanoseconds + 1e9
+  end
+  return { seconds, nanoseconds }
+end)
+
+--- Seconds since the program started.
+---@return number
+process.uptime = function()
+  return native.hrtime() - started
+end
+
+--- Memory in bytes: `rss` of the process, `heapUsed` of the Lua heap.
+---@return { rss: number, heapTotal: number, heapUsed: number, external: number, arrayBuffers: number }
+process.memoryUsage = function()
+  local used = floor(collectgarbage('count') * 1024)
+  return { rss = check(system.rss()), heapTotal = used, heapUsed = used, external = 0, arrayBuffers = 0 }
+end
+
+--- Processor time in microseconds; with an earlier value, the difference.
+---@param before? { user: number, system: number }
+---@return { user: number, system: number }
+process.cpuUsage = dotted(function(before)
+  local user, kernel = system.cpu()
+  if before ~= nil then
+    validate.table(before, 'prevValue')
+    user = user - validate.number(before.user, 'prevValue.user')
+    kernel = kernel - validate.number(before.system, 'prevValue.system')
+  end
+  return { user = user, system = kernel }
+end)
+
+-- Signals ----------------------------------------------------------------------------------------
+
+local function signalNumber(signal)
+  if signal == nil then
+    return system.signals.SIGTERM
+  elseif type(signal) == 'number' then
+    return signal
+  end
+  local number = system.signals[signal]
+  if not number then
+    error(errors.coded(errors.TypeError, 'ERR_UNKNOWN_SIGNAL', 'Unknown signal: ' .. tostring(signal)), 0)
+  end
+  return number
+end
+
+---@param pid integer
+---@param signal? string|integer  SIGTERM when left out
+---@return true
+process.kill = dotted(function(pid, signal)
+  validate.number(pid, 'pid')
+  return check(system.kill(pid, signalNumber(signal)))
+end)
+
+process.abort = function()
+  system.abort()
+end
+
+-- The end ----------------------------------------------------------------------------------------
+
+-- An exit code as the operating system will see it, or an error for what is none.
+local function exitStatus(code, name)
+  if code == nil then
+    return 0
+  end
+  local number = code
+  if type(code) == 'string' then
+    number = tonumber(code)
+  end
+  if type(number) ~= 'number' then
+    error(errors.argType(name, 'integer', code), 0)
+  elseif number ~= floor(number) then
+    error(errors.range(name, 'an integer', code), 0)
+  end
+  return number % 256
+end
+
+--- Emits 'exit', once, and gives the status to end with.
+---@param code? integer
+---@return integer
+function process._finish(code)
+  if code ~= nil then
+    exitStatus(code, 'code')
+    process.exitCode = code
+  end
+  if not process._exiting then
+    process._exiting = true
+    process:emit('exit', process.exitCode or 0)
+  end
+  return exitStatus(process.exitCode, 'process.exitCode')
+end
+
+--- Ends the process: emits 'exit', sends what was accepted for writing, and never returns.
+---@param code? integer  process.exitCode when left out
+process.exit = dotted(function(code)
+  system.exit(process._finish(code))
+end)
+
+-- Errors that nothing caught -----------------------------------------------------------------------
+
+local capture
+
+--- Has `fn(err)` called for every uncaught error in place of the events; nil ends that.
+---@param fn? fun(err: any)
+process.setUncaughtExceptionCaptureCallback = dotted(function(fn)
+  if fn ~= nil then
+    if not validate.isCallable(fn) then
+      error(errors.argType('fn', { 'function', 'nil' }, fn), 0)
+    end
+    if capture then
+      error(errors.coded(errors.Error, 'ERR_UNCAUGHT_EXCEPTION_CAPTURE_ALREADY_SET',
+        '`process.setupUncaughtExceptionCapture()` was called while a capture callback was already ' ..
+        'active'), 0)
+    end
+  end
+  capture = fn
+end)
+
+---@return boolean
+process.hasUncaughtExceptionCaptureCallback = function()
+  return capture ~= nil
+end
+
+local function describe(err, traceback)
+  if type(err) == 'table' then
+    local ok, text = pcall(function()
+      return require('moonlatch.inspect').inspect(err)
+    end)
+    return ok and text or err.stack or tostring(err)
+  end
+  return tostring(err) .. (traceback and '\n' .. traceback or '')
+end
+
+native.setUncaught(function(err, traceback)
+  if capture then
+    capture(err)
+    return
+  end
+  if not process._exiting then
+    process:emit('uncaughtExceptionMonitor', err, 'uncaughtException')
+    if process:emit('uncaughtException', err, 'uncaughtException', traceback) then
+      return
+    end
+  end
+  -- As under lua, error() without a value ends the program in silence.
+  if err ~= nil then
+    system.writeSync(2, 'Uncaught ' .. describe(err, traceback) .. '\n')
+  end
+  process.exitCode = 1
+  process._finish()
+  system.exit(process.exitCode == 0 and 1 or exitStatus(process.exitCode))
+end)
+
+-- Streams ------------------------------------------------------------------------------------------
+
+for name, fd in pairs { stdout = 1, stderr = 2 } do
+  class.getter(Process, name, function(self)
+    local stream = require('moonlatch.process.stdio').output(self, fd)
+    rawset(self, name, stream)
+    return stream
+  end)
+end
+class.getter(Process, 'stdin', function(self)
+  local stream = require('moonlatch.process.stdio').input()
+  rawset(self, 'stdin', stream)
+  return stream
+end)
+
+require('moonlatch.process.warning')(process)
+require('moonlatch.process.signals')(process)
+
+return process

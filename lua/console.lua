@@ -60,7 +60,8 @@ methods.info, methods.debug, methods.warn = methods.log, methods.log, methods.er
 --- The message and where we are.
 function methods.trace(self, ...)
   local text = select('#', ...) > 0 and 'Trace: ' .. formatted(self, ...) or 'Trace'
-  local trace = debug.traceback('', 3):gsub('^\n?stack traceback:', '')
+  -- Reached by a tail call: level 2 is the script.
+  local trace = debug.traceback('', 2):gsub('^\n?stack traceback:', '')
   writeLine(self, self._stderr, text .. trace)
 end
 

@@ -2,8 +2,9 @@
 
 local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
+local tick = require 'moonlatch.tick'
 
-local ipairs, pairs, rawset, setmetatable = ipairs, pairs, rawset, setmetatable
+local ipairs, pairs, rawset, setmetatable, xpcall = ipairs, pairs, rawset, setmetatable, xpcall
 
 local WEAK = { __mode = 'k' }
 
@@ -53,19 +54,34 @@ function AbortSignal.metatable.__newindex(self, key, value)
   end
 end
 
--- One 'abort' event goes to onabort and to the listeners that were there when it began.
+local function raise(err)
+  error(err, 0)
+end
+
+-- A listener that fails keeps nobody else from hearing: its error is raised in a tick.
+local function call(listener, event)
+  local ok, err = xpcall(listener, errors.from, event)
+  if not ok then
+    tick.nextTick(raise, err)
+  end
+end
+
+-- One 'abort' event goes to onabort and to the listeners that were there when it began and still are.
 local function dispatch(signal)
   local event = { type = 'abort', target = signal, currentTarget = signal, isTrusted = true }
-  local listeners = signal._listeners
-  signal._listeners = nil
-  if signal.onabort then
-    signal.onabort(event)
+  local listeners = {}
+  for i, entry in ipairs(signal._listeners or {}) do
+    listeners[i] = entry
   end
-  for _, entry in ipairs(listeners or {}) do
+  if signal.onabort then
+    call(signal.onabort, event)
+  end
+  for _, entry in ipairs(listeners) do
     if not entry.removed then
-      entry.listener(event)
+      call(entry.listener, event)
     end
   end
+  signal._listeners = nil
 end
 
 -- Marks the signal and all that depend on it, and lists them in the order in which their listeners are to
@@ -223,7 +239,7 @@ local function addAbortListener(signal, listener)
     error(errors.argType('signal', 'AbortSignal', signal), 0)
   end
   if signal.aborted then
-    require('moonlatch.tick').nextTick(listener)
+    tick.nextTick(listener)
     return function() end
   end
   -- A wrapper, so that the same function can wait for the signal twice.

@@ -236,7 +236,7 @@ local function grouped(text)
   if not digits then
     return text
   end
-  return sign .. digits:reverse():gsub('(%d%d%d)(%d)', '%1_%2'):gsub('(%d%d%d)(%d)', '%1_%2'):reverse()
+  return sign .. digits:reverse():gsub('%d%d%d', '%0_'):reverse():gsub('^_', '')
 end
 
 --- ERR_OUT_OF_RANGE, built but not raised.

@@ -26,7 +26,7 @@ function globals.install(target)
   target.AbortController, target.AbortSignal = abort.AbortController, abort.AbortSignal
   target.queueMicrotask = queueMicrotask
   target.process = require 'process'
-  target.console = package.preload.console and require 'console'
+  target.console = require 'console'
 end
 
 return globals

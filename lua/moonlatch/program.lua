@@ -51,7 +51,8 @@ local function refuse(problem)
 end
 
 local function printVersions()
-  say(1, ('moonlatch %s, %s\n'):format(native.version, jit and jit.version or _VERSION))
+  say(1, ('moonlatch %s, %s, OpenSSL %s\n'):format(native.version, jit and jit.version or _VERSION,
+    native.versions.openssl))
 end
 
 local function addStep(fn, ...)

@@ -53,14 +53,17 @@ local function isIncomplete(problem)
   return problem:find("'<eof>'$") ~= nil
 end
 
--- An expression first: "x", then "= x" as lua takes it, then a statement.
+-- An expression first: "x", or "= x" as lua takes it; then a statement. The third result tells that more
+-- lines could make it either.
 local function compile(text)
-  local fn = loadstring('return ' .. text, '=stdin')
+  local expression = text:match('^%s*=(.*)$') or text
+  local fn, asExpression = loadstring('return ' .. expression, '=stdin')
   if fn then
     return fn
   end
-  local expression = text:match('^%s*=(.*)$')
-  return loadstring(expression and 'return ' .. expression or text, '=stdin')
+  local problem
+  fn, problem = loadstring(text, '=stdin')
+  return fn, problem, not fn and (isIncomplete(problem) or isIncomplete(asExpression))
 end
 
 local function takeLine(line)
@@ -69,8 +72,8 @@ local function takeLine(line)
     chunk = ''
     return
   end
-  local fn, problem = compile(chunk)
-  if not fn and isIncomplete(problem) then
+  local fn, problem, incomplete = compile(chunk)
+  if incomplete then
     return
   end
   chunk = ''

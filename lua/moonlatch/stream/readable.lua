@@ -220,7 +220,7 @@ local function addToStream(self, rs, chunk, name, toFront)
   local isText = false
   if not rs.objectMode then
     if type(chunk) ~= 'string' then
-      errorOrDestroy(self, errors.argType('chunk', { 'string', 'Buffer', 'Uint8Array' }, chunk))
+      errorOrDestroy(self, errors.argType('chunk', { 'string', 'Buffer', 'TypedArray', 'DataView' }, chunk))
       return false
     end
     if name and name ~= 'buffer' then
@@ -286,13 +286,11 @@ function Readable:setEncoding(name)
   local decoder = require('moonlatch.string_decoder').StringDecoder(name)
   rs.decoder, rs.encoding, rs.plain = decoder, decoder.encoding, false
   local buffer = rs.buffer
-  if buffer and buffer:count() > 0 then
-    local text = decoder:write(buffer:takeAll())
-    if text ~= '' then
-      buffer:push(text)
-    end
-    rs.length = #text
+  local text = buffer and buffer:count() > 0 and decoder:write(buffer:takeAll()) or ''
+  if text ~= '' then
+    buffer:push(text)
   end
+  rs.length = #text
   return self
 end
 
@@ -360,7 +358,7 @@ end
 
 -- What read(n) gives: the chunk, and how much of the length it is.
 local function take(rs, n)
-  if n == 0 then
+  if n == 0 or rs.length == 0 then
     if rs.length <= rs.highWaterMark then
       rs.needReadable = true
     end

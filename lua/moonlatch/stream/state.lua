@@ -43,7 +43,6 @@ local function common()
 end
 
 local readableDefaults = common()
-readableDefaults.ended = false
 readableDefaults.endEmitted = false
 readableDefaults.readableListening = false
 readableDefaults.multiAwaitDrain = false
@@ -51,7 +50,6 @@ state.ReadableState = { __index = readableDefaults, __name = 'ReadableState' }
 
 local writableDefaults = common()
 writableDefaults.ended = false
-writableDefaults.ending = false
 writableDefaults.finished = false
 writableDefaults.finalCalled = false
 writableDefaults.prefinished = false
@@ -103,7 +101,7 @@ function state.newReadable(options, isDuplex, continuous)
   local half = setmetatable({
     flowing = nil, length = 0, highWaterMark = defaultBytes, plain = true, reading = false, sync = true,
     needReadable = false, emittedReadable = false, readingMore = false, resumeScheduled = false,
-    dataEmitted = false, awaitDrainWriters = false, continuous = continuous or false,
+    dataEmitted = false, awaitDrainWriters = false, ended = false, continuous = continuous or false,
   }, state.ReadableState)
   if options then
     local objectMode = options.objectMode or isDuplex and options.readableObjectMode
@@ -131,7 +129,7 @@ function state.newWritable(options, isDuplex)
   local half = setmetatable({
     length = 0, highWaterMark = defaultBytes, plain = true, writing = false, sync = true, pendingcb = 0,
     corked = 0, needDrain = false, writelen = 0, writecb = false, onwrite = false, bufferedRequestCount = 0,
-    drainTick = false,
+    drainTick = false, ending = false, destroyed = false,
   }, state.WritableState)
   if options then
     local objectMode = options.objectMode or isDuplex and options.writableObjectMode

@@ -199,24 +199,24 @@ end
 
 -- The chunk as _write will see it, with its encoding; raises when it is not one.
 local function checkChunk(ws, chunk, name)
-  if name == nil or name == false then
+  if chunk == nil then
+    error(codes.ERR_STREAM_NULL_VALUES(), 0)
+  elseif ws.objectMode then
+    return chunk, name
+  end
+  if not name then
     name = ws.defaultEncoding
   elseif name ~= 'buffer' then
     name = canonicalEncoding(name)
   end
-  if chunk == nil then
-    error(codes.ERR_STREAM_NULL_VALUES(), 0)
-  elseif not ws.objectMode then
-    if type(chunk) ~= 'string' then
-      error(errors.argType('chunk', { 'string', 'Buffer', 'Uint8Array' }, chunk), 0)
-    elseif ws.decodeStrings then
-      if name ~= 'buffer' then
-        chunk = encoding.decode(chunk, name)
-      end
-      name = 'buffer'
-    end
+  if type(chunk) ~= 'string' then
+    error(errors.argType('chunk', { 'string', 'Buffer', 'TypedArray', 'DataView' }, chunk), 0)
+  elseif not ws.decodeStrings then
+    return chunk, name
+  elseif name ~= 'buffer' then
+    chunk = encoding.decode(chunk, name)
   end
-  return chunk, name
+  return chunk, 'buffer'
 end
 
 -- Writes, or returns the error that kept it from it.

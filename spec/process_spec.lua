@@ -1,0 +1,279 @@
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local native = require 'moonlatch.native'
+local process = require 'process'
+local program = require 'spec.support.program'
+local spec = require 'moonlatch.spec'
+local timers = require 'timers'
+
+local eval = program.eval
+
+local function failsWith(code, fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert.is_false(ok)
+  assert.equal(code, err.code)
+  return err
+end
+
+describe('process', function()
+  it('is one EventEmitter, the global of the program', function()
+    assert.is_true(class.isInstance(process, require('events').EventEmitter))
+    assert.equal(process, rawget(_G, 'process'))
+  end)
+
+  it('tells who it is', function()
+    assert.equal(process.execPath, process.argv[1])
+    assert.is_number(process.pid)
+    assert.is_number(process.ppid)
+    assert.equal('linux', process.platform)
+    assert.is_string(process.arch)
+    assert.truthy(process.version:find('^v%d'))
+    for _, name in ipairs { 'luajit', 'openssl', 'ares', 'ev' } do
+      assert.truthy(process.versions[name]:find('^%d+%.%d+'))
+    end
+    assert.equal('v' .. process.versions.moonlatch, process.version)
+  end)
+
+  it('reads, changes and lists the environment', function()
+    assert.equal(os.getenv 'PATH', process.env.PATH)
+    assert.is_nil(process.env.MOONLATCH_SPEC_X)
+    process.env.MOONLATCH_SPEC_X = 5
+    assert.equal('5', os.getenv 'MOONLATCH_SPEC_X')
+    assert.equal('5', process.env().MOONLATCH_SPEC_X)
+    process.env.MOONLATCH_SPEC_X = nil
+    assert.is_nil(os.getenv 'MOONLATCH_SPEC_X')
+  end)
+
+  it('changes directory, with dots and colons', function()
+    local before = process.cwd()
+    spec.tempdir(function(directory)
+      process.chdir(directory)
+      assert.equal(directory, process:cwd())
+      process:chdir(before)
+    end)
+    assert.equal(before, process.cwd())
+    local err = failsWith('ENOENT', process.chdir, '/no/such')
+    assert.truthy(err.message:find("chdir '/no/such'", 1, true))
+    failsWith('ERR_INVALID_ARG_TYPE', process.chdir, 5)
+  end)
+
+  it('sets the umask and tells the old one', function()
+    local before = process.umask('077')
+    assert.equal(63, process.umask())
+    assert.equal(63, process.umask(before))
+    failsWith('ERR_INVALID_ARG_VALUE', process.umask, '8')
+  end)
+
+  it('measures time and what it uses', function()
+    local time = process.hrtime()
+    local difference = process.hrtime(time)
+    assert.equal(0, difference[1])
+    assert.is_true(difference[2] >= 0 and difference[2] < 1e9)
+    assert.is_true(process.uptime() > 0)
+    local memory = process.memoryUsage()
+    assert.is_true(memory.rss > memory.heapUsed)
+    local cpu = process.cpuUsage()
+    assert.is_true(cpu.user + cpu.system > 0)
+    assert.is_true(process.cpuUsage(cpu).user >= 0)
+    failsWith('ERR_INVALID_ARG_TYPE', process.hrtime, 1)
+    failsWith('ERR_OUT_OF_RANGE', process.hrtime, { 1 })
+  end)
+
+  it('takes a title', function()
+    assert.equal('moonlatch-x\nmoonlatch-x\n', eval [[process.title = 'moonlatch-x'
+      print(process.title) print(io.open('/proc/self/comm'):read())]].out)
+  end)
+
+  it('refuses an exit code that is none', function()
+    failsWith('ERR_INVALID_ARG_TYPE', process.exit, {})
+    failsWith('ERR_OUT_OF_RANGE', process.exit, 1.5)
+  end)
+
+  it('abort ends by SIGABRT', function()
+    assert.equal(134, eval('process.abort()', { before = 'ulimit -c 0;' }).status)
+  end)
+end)
+
+describe('signals', function()
+  it('are events with name and number', spec.async(function(_, expect)
+    process:once('SIGUSR2', expect(function(name, number)
+      assert.equal('SIGUSR2', name)
+      assert.equal(12, number)
+    end))
+    local hold = timers.setTimeout(function() end, 5000)
+    process:once('SIGUSR2', expect(function() timers.clearTimeout(hold) end))
+    assert.is_true(process.kill(process.pid, 'SIGUSR2'))
+  end))
+
+  it('do not keep the loop open', function()
+    process:on('SIGUSR1', print)
+    assert.is_false(native.step(false))
+    process:removeListener('SIGUSR1', print)
+  end)
+
+  it('have their default action again when the last listener has gone', function()
+    local outcome = eval [[
+      local function listener() print 'taken' process:removeListener('SIGTERM', listener) end
+      listener = function()
+        print 'taken'
+        io.stdout:flush()
+        process:removeListener('SIGTERM', listener)
+        process.kill(process.pid)
+      end
+      process:on('SIGTERM', listener)
+      process.kill(process.pid)
+      setTimeout(print, 60000, 'never')]]
+    assert.equal('taken\n', outcome.out)
+    assert.equal(143, outcome.status)
+  end)
+
+  it('SIGPIPE stays ignored after a listener has come and gone', function()
+    assert.equal('alive\n', eval [[
+      local function listener() end
+      process:on('SIGPIPE', listener)
+      process:removeListener('SIGPIPE', listener)
+      process.kill(process.pid, 'SIGPIPE')
+      print 'alive']].out)
+  end)
+
+  it('that cannot be caught, or do not exist, are errors', function()
+    failsWith('EINVAL', process.on, process, 'SIGKILL', print)
+    process:removeAllListeners('SIGKILL')
+    failsWith('ERR_UNKNOWN_SIGNAL', process.kill, process.pid, 'SIGNOPE')
+    failsWith('ERR_INVALID_ARG_TYPE', process.kill, 'x')
+    failsWith('ESRCH', process.kill, 2 ^ 22 + 1, 0)
+    assert.is_true(process.kill(process.pid, 0))
+  end)
+end)
+
+describe('process.emitWarning', function()
+  it('emits the warning in the next tick', spec.async(function(_, expect)
+    local now = false
+    process:once('warning', expect(function(warning)
+      assert.is_true(now)
+      assert.is_true(errors.isError(warning))
+      assert.same({ 'Kind', 'CODE', 'text', 'more' },
+        { warning.name, warning.code, warning.message, warning.detail })
+    end))
+    process.emitWarning('text', { type = 'Kind', code = 'CODE', detail = 'more' })
+    now = true
+  end))
+
+  it('takes type and code as arguments, or an Error', spec.async(function(_, expect)
+    local seen = {}
+    local function listener(warning) seen[#seen + 1] = warning.name .. ':' .. tostring(warning.code) end
+    process:on('warning', listener)
+    process.emitWarning('a')
+    process.emitWarning('b', 'Kind', 'C1')
+    process.emitWarning(errors.new('c', { name = 'Mine' }))
+    timers.setImmediate(expect(function()
+      process:removeListener('warning', listener)
+      assert.same({ 'Warning:nil', 'Kind:C1', 'Mine:nil' }, seen)
+    end))
+  end))
+
+  it('checks its arguments', function()
+    failsWith('ERR_INVALID_ARG_TYPE', process.emitWarning, 5)
+    failsWith('ERR_INVALID_ARG_TYPE', process.emitWarning, 'x', 5)
+    failsWith('ERR_INVALID_ARG_TYPE', process.emitWarning, 'x', 'y', 5)
+  end)
+
+  it('is printed when nobody listens', function()
+    local outcome = eval 'process.emitWarning("careful", { code = "DEP0123", detail = "read this" })'
+    assert.truthy(outcome.err:find('^%(moonlatch:%d+%) %[DEP0123%] Warning: careful\nread this\n$'))
+    assert.equal('', eval('process:on("warning", function() end) process.emitWarning("x")').err)
+  end)
+
+  it('obeys the options about warnings', function()
+    local code = 'process.emitWarning("old", "DeprecationWarning")'
+    assert.truthy(eval(code).err:find('DeprecationWarning: old', 1, true))
+    for _, option in ipairs { '--no-warnings', '--no-deprecation' } do
+      assert.equal('', program.run({ option, '-e', code }).err)
+    end
+    assert.equal(1, program.run({ '--throw-deprecation', '-e', code }).status)
+    assert.truthy(program.run({ '--trace-warnings', '-e', code }).err:find('command line', 1, true))
+  end)
+end)
+
+describe('uncaught errors', function()
+  it('go to a capture callback alone when there is one', function()
+    local outcome = eval [[
+      process:on('uncaughtException', function() print 'event' end)
+      process.setUncaughtExceptionCaptureCallback(function(err) print('captured', err) end)
+      print(process.hasUncaughtExceptionCaptureCallback())
+      error('x', 0)]]
+    assert.equal('true\ncaptured\tx\n', outcome.out)
+  end)
+
+  it('are shown to monitors without being taken', function()
+    local outcome = eval [[
+      process:on('uncaughtExceptionMonitor', function(err, origin) print('seen', err, origin) end)
+      error('x', 0)]]
+    assert.equal('seen\tx\tuncaughtException\n', outcome.out)
+    assert.equal(1, outcome.status)
+  end)
+end)
+
+describe('standard streams', function()
+  it('stdout and stderr write at once and keep their order with print', function()
+    local outcome = eval [[
+      print 'a' process.stdout:write('b\n') io.write('c\n') process.stdout:write('d\n', function() print 'e' end)
+      process.stderr:write('err')]]
+    assert.equal('a\nb\nc\nd\ne\n', outcome.out)
+    assert.equal('err', outcome.err)
+  end)
+
+  it('know their descriptor, and that a file is no terminal', function()
+    assert.equal('1\t2\t0\tnil\n',
+      eval('print(process.stdout.fd, process.stderr.fd, process.stdin.fd, process.stdout.isTTY)').out)
+  end)
+
+  it('stdout is not closed by what is piped into it', function()
+    local outcome = eval([[
+      process.stdin:on('end', function()
+        setImmediate(function() process.stdout:write('still here\n') end)
+      end)
+      process.stdin:pipe(process.stdout)]], { input = 'text\n' })
+    assert.equal('text\nstill here\n', outcome.out)
+    assert.equal('', outcome.err)
+  end)
+
+  for _, kind in ipairs { 'file', 'pipe' } do
+    it('stdin reads a ' .. kind .. ' to its end', function()
+      local code = [[local n = 0
+        process.stdin:on('data', function(chunk) n = n + #chunk end)
+        process.stdin:on('end', function() print(n) end)]]
+      local options = { input = ('x'):rep(300000), before = kind == 'pipe' and 'cat |' or nil }
+      assert.equal('300000\n', eval(code, options).out)
+    end)
+  end
+
+  -- Runs code with a standard input that holds one line and never ends: the shell itself keeps it open.
+  local function withOpenInput(code)
+    return spec.tempdir(function(directory)
+      return program.shell(('mkfifo %s/f; exec 3<>%s/f; echo x >&3; %s -e %s <&3'):format(directory,
+        directory, program.quote(process.execPath), program.quote(code)))
+    end)
+  end
+
+  it('stdin does not keep the loop open while nobody reads', function()
+    assert.equal(0, withOpenInput('process.stdin:on("error", print)').status)
+  end)
+
+  it('stdin lets the loop end after pause', function()
+    local outcome = withOpenInput [[process.stdin:on('data', function(chunk)
+      io.write(chunk)
+      process.stdin:pause()
+    end)]]
+    assert.equal('x\n', outcome.out)
+  end)
+
+  it('stdin lets the loop end when it is unreferenced', function()
+    assert.equal('x\n', withOpenInput([[
+      local hold = setTimeout(function() end, 60000)
+      process.stdin:on('data', function(chunk)
+        io.write(chunk)
+        clearTimeout(hold)
+      end):unref()]]).out)
+  end)
+end)

@@ -73,7 +73,7 @@ process.versions = {
   moonlatch = native.version,
   luajit = jit and jit.version:match('%S+$') or _VERSION,
 }
-for name, version in pairs(native.versions or {}) do
+for name, version in pairs(native.versions) do
   process.versions[name] = version
 end
 process.release = { name = 'moonlatch' }
@@ -256,10 +256,16 @@ function process._finish(code)
   return exitStatus(process.exitCode, 'process.exitCode')
 end
 
+-- Ends the process once what was accepted for writing has been sent, as far as the kernel takes it.
+local function leave(status)
+  native.flush()
+  system.exit(status)
+end
+
 --- Ends the process: emits 'exit', sends what was accepted for writing, and never returns.
 ---@param code? integer  process.exitCode when left out
 process.exit = dotted(function(code)
-  system.exit(process._finish(code))
+  leave(process._finish(code))
 end)
 
 -- Errors that nothing caught -----------------------------------------------------------------------
@@ -314,7 +320,7 @@ native.setUncaught(function(err, traceback)
   end
   process.exitCode = 1
   process._finish()
-  system.exit(process.exitCode == 0 and 1 or exitStatus(process.exitCode))
+  leave(process.exitCode == 0 and 1 or exitStatus(process.exitCode))
 end)
 
 -- Streams ------------------------------------------------------------------------------------------

@@ -125,9 +125,10 @@ local function checkArguments(options)
   validate.string(subject, 'options.subject')
   local values = {}
   for i, flag in ipairs(FLAGS) do
-    local value = options[flag[1]]
-    values[i] = value == nil and flag[2] or value
-    validate.boolean(values[i], 'options.' .. flag[1])
+    values[i] = flag[2]
+    if options[flag[1]] ~= nil then
+      values[i] = validate.boolean(options[flag[1]], 'options.' .. flag[1])
+    end
   end
   if subject ~= 'default' and subject ~= 'always' and subject ~= 'never' then
     error(errors.argValue('options.subject', subject), 0)

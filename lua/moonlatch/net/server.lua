@@ -164,8 +164,8 @@ local function listenPath(self, options, backlog)
     { backlog = backlog, readableAll = options.readableAll, writableAll = options.writableAll })
 end
 
--- A server, a socket or a native listener to take over, given as it is or as options.handle.
-local function givenHandle(given)
+-- The listener of a server, or a native one, given as it is or as options.handle: both listen on it from then on.
+local function sharedDescriptor(given)
   local handle = given
   if type(given) == 'table' then
     handle = given._handle or given.handle
@@ -173,10 +173,14 @@ local function givenHandle(given)
       handle = handle._handle
     end
   end
-  if type(handle) == 'userdata' and handle.fd then
-    return handle:fd()
+  if type(handle) ~= 'userdata' or not handle.duplicate then
+    return nil
   end
-  return nil
+  local fd, err = handle:duplicate()
+  if not fd then
+    error(err, 0)
+  end
+  return fd
 end
 
 -- Among listen's arguments a number after the first is the backlog.
@@ -201,7 +205,7 @@ function Server:listen(...)
   local backlog = options.backlog or backlogArgument(...)
   self._listeningId, self._pipeName = self._listeningId + 1, nil
   obeySignal(self, options.signal)
-  local fd = options.fd or givenHandle(given or (...))
+  local fd = options.fd or sharedDescriptor(given or (...))
   if type(fd) == 'number' and fd >= 0 then
     listenWith(self, 'listenFd', fd, backlog)
   elseif options.port ~= nil then

@@ -510,9 +510,10 @@ function Socket:destroySoon()
   end
 end
 
+-- Not by destroySoon: an end sent first would hide the reset from the peer.
 local function reset(self)
   self.resetAndClosing = true
-  self:destroySoon()
+  self:destroy()
 end
 
 --- Closes the connection with RST. A socket that is connecting does so when it is connected, one without a connection

@@ -124,6 +124,15 @@ local function subjectOf(options, cn)
   return out
 end
 
+-- Authorities without a name of their own get different ones: of two with the same name, one over the other, a
+-- verifier thinks that they are one (RFC 5280, 6.1: self-issued certificates).
+local authorities = 0
+
+local function authorityName(kind)
+  authorities = authorities + 1
+  return ('Spec %s CA %d'):format(kind, authorities)
+end
+
 local function looksLikeAddress(name)
   return name:find('^%d+%.%d+%.%d+%.%d+$') ~= nil or name:find('^[%x:]*:[%x:.]*$') ~= nil
 end
@@ -318,7 +327,7 @@ end
 ---@param options? moonlatch.spec.CertificateOptions|{ name?: string }
 ---@return moonlatch.spec.Identity
 function Identity:intermediate(options)
-  return make(options or {}, self, true, { key = 'ec', names = {}, cn = 'Spec Intermediate CA' })
+  return make(options or {}, self, true, { key = 'ec', names = {}, cn = authorityName('Intermediate') })
 end
 
 ---@class moonlatch.spec.RevocationOptions
@@ -372,7 +381,7 @@ end
 ---@param options? moonlatch.spec.CertificateOptions|{ name?: string }
 ---@return moonlatch.spec.Identity
 function certificates.ca(options)
-  return make(options or {}, nil, true, { key = 'ec', names = {}, cn = 'Spec Root CA' })
+  return make(options or {}, nil, true, { key = 'ec', names = {}, cn = authorityName('Root') })
 end
 
 --- A certificate that stands for itself.

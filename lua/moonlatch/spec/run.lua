@@ -34,6 +34,7 @@ local function newTest(options)
     limit = (options.timeout or run.timeout) * slowness,
     allowOpen = options.allowOpen,
     mustEnd = options.mustEnd,
+    grace = (options.settle or SETTLE) * slowness,
     expectations = {},
     over = false,
   }, Test)
@@ -125,28 +126,41 @@ function Test:turn()
     self:fail(('the test took longer than %d ms%s%s'):format(
       self.limit, self:where(), unmet and '; ' .. unmet or ''))
   end)
-  while not self.over and not self.failure do
-    if not native.step(true) and not self.over and not self.failure then
+  local function going()
+    return not self.over and not self.failure
+  end
+  while going() do
+    -- First without waiting: what nextTick has queued may already be the end.
+    native.step(false)
+    if going() and not native.step(true) and going() then
       self:dry()
     end
   end
   timers.clearTimeout(timer)
 end
 
--- Lets what was closed go, and says what was not.
-function Test:settle(before)
+-- Lets what was closed go, and says what was not. A loop that was busy before the test stays so after it.
+function Test:settle(before, wasAlive)
+  if self.allowOpen then
+    native.step(false)
+    return
+  end
   local late = false
-  local timer = deadline(SETTLE * slowness, function()
+  local timer = deadline(self.grace, function()
     late = true
   end)
-  while native.step(not late) and not late do
-    if self.allowOpen and #handles.since(before) == 0 then
+  local left
+  repeat
+    local alive = native.step(false)
+    left = handles.since(before)
+    if wasAlive and #left == 0 then
       break
     end
-  end
+    alive = alive and not late and native.step(true)
+  until not alive or late
   timers.clearTimeout(timer)
-  local left = handles.since(before)
-  if not self.allowOpen and (#left > 0 or late) then
+  left = handles.since(before)
+  if #left > 0 or late and not wasAlive then
     self:fail(('the test left open%s: %s'):format(self:where(),
       #left > 0 and handles.describe(left) or 'a timer, or something else that keeps the loop running'))
   end
@@ -173,6 +187,7 @@ end
 ---@field timeout? number     milliseconds
 ---@field name? string        said in failures
 ---@field allowOpen? boolean  the test may leave handles open
+---@field settle? number      milliseconds that what was closed may take to be gone, 2000 when left out
 ---@field mustEnd? boolean    met expectations do not end it, only `done` does
 
 --- Runs `fn(done, expect)` and the loop with it. The test ends when `done([err])` is called or, if it never
@@ -182,7 +197,7 @@ end
 ---@param options? moonlatch.spec.Options
 function run.run(fn, options)
   local test = newTest(options or {})
-  local before = handles.snapshot()
+  local before, wasAlive = handles.snapshot(), native.alive()
   local unwatch = watchUncaught(test)
   local function done(err)
     test:done(err)
@@ -199,7 +214,7 @@ function run.run(fn, options)
     test:fail(err)
   end
   test:turn()
-  test:settle(before)
+  test:settle(before, wasAlive)
   local unmet = test:unmet()
   if unmet then
     test:fail(unmet .. test:where())

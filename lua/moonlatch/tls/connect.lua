@@ -69,6 +69,9 @@ local function check(options)
   if options.minDHSize ~= nil then
     errors.validate.number(options.minDHSize, 'options.minDHSize', 1)
   end
+  if options.timeout ~= nil then
+    errors.validate.number(options.timeout, 'options.timeout', 0)
+  end
   if options.secureContext ~= nil and not context.isContext(options.secureContext) then
     error(codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
   end

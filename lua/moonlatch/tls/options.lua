@@ -39,6 +39,12 @@ local function checkText(name, value)
   return value
 end
 
+local function checkFlag(options, name)
+  if options[name] ~= nil then
+    validate.boolean(options[name], 'options.' .. name)
+  end
+end
+
 -- A string, a list of strings, or a list of tables that hold the string under `field` with a passphrase.
 local function blobs(name, value, field)
   if type(value) ~= 'table' then
@@ -159,6 +165,7 @@ local function bitmask(options, target)
     validate.integer(value, 'options.secureOptions', 0)
     target.setOptions = value
   end
+  checkFlag(options, 'honorCipherOrder')
   -- An exclusive or of the mask, by hand: bit operations stop at 32 bits.
   if options.honorCipherOrder then
     local mask = constants.SSL_OP_CIPHER_SERVER_PREFERENCE
@@ -200,6 +207,14 @@ local function texts(options, target)
 end
 
 local M = {}
+
+--- Whom to ask for a certificate and whether to insist on a good one: nothing to guess about, so a value that is
+--- merely true or merely false raises.
+---@param options table
+function M.checkPolicy(options)
+  checkFlag(options, 'requestCert')
+  checkFlag(options, 'rejectUnauthorized')
+end
 
 --- Checks the script's options and copies them into what the native context takes. Raises at the first that is wrong.
 ---@param options table

@@ -4,6 +4,7 @@ local errors = require 'moonlatch.errors'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local Names = require 'moonlatch.tls.names'
+local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local protocols = require 'moonlatch.tls.protocols'
 local TLSSocket = require 'moonlatch.tls.socket'
 local tls = require 'moonlatch.tls.namespace'
@@ -51,6 +52,10 @@ local function renew(self)
 end
 
 local function checkOptions(options)
+  checkPolicy(options)
+  if options.secureContext ~= nil and not context.isContext(options.secureContext) then
+    error(codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
+  end
   if options.SNICallback ~= nil then
     errors.validate.func(options.SNICallback, 'options.SNICallback')
   end

@@ -7,6 +7,7 @@ local handlers = require 'moonlatch.net.handlers'
 local native = require 'moonlatch.native'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
+local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local protocols = require 'moonlatch.tls.protocols'
 local tls = require 'moonlatch.tls.namespace'
 
@@ -28,6 +29,7 @@ local TLSSocket = class('TLSSocket', net.Socket)
 
 -- The options that concern one connection, checked and copied. Kept in self._tls.
 local function connectionOptions(options)
+  checkPolicy(options)
   local o = {
     isServer = options.isServer == true,
     server = options.server,

@@ -20,7 +20,7 @@
 #include "loop.h"
 
 /* Events that a native class can send to its owner. The Lua side registers one function per class and event, once:
- * native.handlers('tcp', { read = function(owner, chunk) end, … }). Names in bindings/vm.c. */
+ * native.handlers('tcp', { read = function(owner, chunk) end, … }). Names in bindings/native.c. */
 enum ml_event {
   ML_ON_READ,       /* (owner, chunk) */
   ML_ON_END,        /* (owner) */
@@ -58,11 +58,11 @@ enum ml_class_id {
 
 /* One Lua state with its loop. Lives in the registry; freed by lua_close. */
 struct ml_vm {
-  lua_State *L; /* main thread: callbacks run here, whichever coroutine made the object */
+  lua_State *L; /* callbacks run here: the state that is running the loop, else one of the vm's own */
   struct ml_loop *loop;
   int handlers[ML_CLASS_COUNT][ML_EVENT_COUNT]; /* registry references, LUA_NOREF when not registered */
   int drain;           /* registry reference: runs the nextTick queue */
-  int uncaught;        /* registry reference: function(err) for errors that reach ml_enter */
+  int uncaught;        /* registry reference: function(err, traceback) for errors that reach ml_enter */
   bool ticks_pending;  /* set by native.tickPending(), cleared when drained */
   unsigned depth;      /* nested ml_enter calls; ticks drain when it returns to 0 */
 };

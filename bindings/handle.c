@@ -80,10 +80,30 @@ static void on_end(struct ml_stream *stream)
   ml_object_emit(&h->object, h->class_id, ML_ON_END);
 }
 
+/* What a write writes from stays in a slot of the registry. The slot is made before the write,
+ * since that can fail where a write that is pending cannot be taken back; putting something into it
+ * later cannot. */
+static void keep_pending(lua_State *L, struct ml_handle *h, int index)
+{
+  lua_pushvalue(L, index);
+  lua_rawseti(L, LUA_REGISTRYINDEX, h->slot);
+  h->pending = true;
+}
+
 static void let_pending_go(struct ml_handle *h)
 {
-  luaL_unref(h->object.vm->L, LUA_REGISTRYINDEX, h->pending);
-  h->pending = LUA_NOREF;
+  if (!h->pending) return;
+  lua_State *L = h->object.vm->L;
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, LUA_REGISTRYINDEX, h->slot);
+  h->pending = false;
+}
+
+static void make_slot(lua_State *L, struct ml_handle *h)
+{
+  if (h->slot != LUA_NOREF) return;
+  lua_pushboolean(L, 0);
+  h->slot = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 static void on_written(struct ml_stream *stream)
@@ -134,7 +154,7 @@ struct ml_handle *ml_handle_new(lua_State *L, const char *class_name, enum ml_cl
   h->object.vm = vm;
   h->object.owner = LUA_NOREF;
   h->class_id = class_id;
-  h->pending = LUA_NOREF;
+  h->slot = LUA_NOREF;
   ev_init(&h->idle, on_idle);
   h->idle.data = h;
   luaL_getmetatable(L, class_name);
@@ -154,14 +174,16 @@ static void forget(struct ml_handle *h)
 {
   ml_loop_timer_stop(h->object.vm->loop, &h->idle, false);
   h->timeout = 0;
-  let_pending_go(h);
+  luaL_unref(h->object.vm->L, LUA_REGISTRYINDEX, h->slot);
+  h->slot = LUA_NOREF;
+  h->pending = false;
   ml_object_release(&h->object);
 }
 
 struct ml_stream *ml_handle_detach(struct ml_handle *h, struct ml_error *err)
 {
   struct ml_stream *stream = h->stream;
-  if (stream == NULL || h->pending != LUA_NOREF) {
+  if (stream == NULL || h->pending) {
     ml_error_system(err, stream == NULL ? EBADF : EBUSY, "open");
     return NULL;
   }
@@ -281,7 +303,7 @@ int ml_handle_write(lua_State *L)
   size_t n = 1;
   struct ml_handle *h = open_self(L, "write");
   if (h == NULL) return 2;
-  if (h->pending != LUA_NOREF) luaL_error(L, "write while another is pending");
+  if (h->pending) luaL_error(L, "write while another is pending");
   if (lua_type(L, 2) == LUA_TTABLE) {
     n = lua_objlen(L, 2);
     slices = list_slices(L, small, n);
@@ -291,11 +313,9 @@ int ml_handle_write(lua_State *L)
   }
 
   struct ml_error err;
-  /* The reference is made first: making it can fail, and a pending write cannot be taken back. */
-  lua_pushvalue(L, 2);
-  h->pending = luaL_ref(L, LUA_REGISTRYINDEX);
+  make_slot(L, h);
   int status = ml_stream_write(h->stream, slices, n, &err);
-  if (status != ML_PENDING) let_pending_go(h);
+  if (status == ML_PENDING) keep_pending(L, h, 2);
   if (status != ML_FAILED) touch(h);
   return push_status(L, status, &err);
 }

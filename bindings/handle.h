@@ -13,7 +13,8 @@ struct ml_handle {
   struct ml_object object; /* must stay first */
   enum ml_class_id class_id;
   struct ml_stream *stream; /* NULL once closed or detached */
-  int pending; /* registry reference to what a pending write writes from, else LUA_NOREF */
+  int slot; /* registry reference for what a pending write writes from; made by the first write */
+  bool pending; /* a write is */
   bool unreferenced;
   ev_timer idle;      /* never keeps the loop running */
   double timeout;     /* seconds; 0: none */

@@ -2,6 +2,8 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "handle.h"
 
@@ -10,6 +12,7 @@
 struct listener {
   struct ml_object object;    /* must stay first */
   struct ml_listener *native; /* NULL once closed */
+  bool unreferenced;
 };
 
 struct accepted {
@@ -194,8 +197,17 @@ static int listener_address(lua_State *L)
 static int set_ref(lua_State *L, bool on)
 {
   struct listener *l = ml_object_self(L);
+  l->unreferenced = !on;
   if (l->native != NULL) ml_listener_ref(l->native, on);
   return 0;
+}
+
+/* hasRef() → boolean */
+static int listener_has_ref(lua_State *L)
+{
+  const struct listener *l = ml_object_self(L);
+  lua_pushboolean(L, l->native != NULL && !l->unreferenced);
+  return 1;
 }
 
 /* ref(), unref(): whether the listener keeps the loop running */
@@ -217,6 +229,21 @@ static int listener_fd(lua_State *L)
   return 1;
 }
 
+/* duplicate() → another descriptor of the same socket, for another listener or process | nil, Error
+ */
+static int listener_duplicate(lua_State *L)
+{
+  struct ml_error err;
+  struct listener *l = open_self(L);
+  int fd = fcntl(ml_listener_fd(l->native), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (fd < 0) {
+    ml_error_system(&err, errno, "dup");
+    return ml_fail(L, &err);
+  }
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
 static const luaL_Reg methods[] = {
     {"open", listener_open},
     {"close", listener_close},
@@ -226,7 +253,9 @@ static const luaL_Reg methods[] = {
     {"address", listener_address},
     {"ref", listener_ref},
     {"unref", listener_unref},
+    {"hasRef", listener_has_ref},
     {"fd", listener_fd},
+    {"duplicate", listener_duplicate},
     {NULL, NULL},
 };
 

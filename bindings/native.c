@@ -1,5 +1,6 @@
 /* require 'moonlatch.native': the table of native functions, and the loop's own. */
-#include <string.h>
+#include <ares.h>
+#include <openssl/crypto.h>
 
 #include "vm.h"
 
@@ -174,41 +175,27 @@ static const luaL_Reg functions[] = {
 };
 
 static void (*const openers[])(lua_State *L) = {
-#ifdef ML_HAVE_SOCK
-    ml_open_sock,
-#endif
-#ifdef ML_HAVE_LISTENER
-    ml_open_listener,
-#endif
-#ifdef ML_HAVE_TIMER
-    ml_open_timer,
-#endif
-#ifdef ML_HAVE_PROCESS
-    ml_open_process,
-#endif
-#ifdef ML_HAVE_FS
-    ml_open_fs,
-#endif
-#ifdef ML_HAVE_DNS
-    ml_open_dns,
-#endif
-#ifdef ML_HAVE_CONTEXT
-    ml_open_context,
-#endif
-#ifdef ML_HAVE_TLS
-    ml_open_tls,
-#endif
-#ifdef ML_HAVE_CRYPTO
-    ml_open_crypto,
-#endif
-#ifdef ML_HAVE_X509
-    ml_open_x509,
-#endif
-#ifdef ML_HAVE_CERTMAKER
-    ml_open_certmaker,
-#endif
-    NULL,
+    ml_open_sock,   ml_open_listener, ml_open_timer,     ml_open_process,
+    ml_open_fs,     ml_open_dns,      ml_open_context,   ml_open_tls,
+    ml_open_crypto, ml_open_x509,     ml_open_certmaker, NULL,
 };
+
+static void set_version(lua_State *L, const char *name, const char *version)
+{
+  lua_pushstring(L, version);
+  lua_setfield(L, -2, name);
+}
+
+/* versions: of the libraries, as they are at run time */
+static void set_versions(lua_State *L)
+{
+  lua_newtable(L);
+  set_version(L, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
+  set_version(L, "ares", ares_version(NULL));
+  lua_pushfstring(L, "%d.%d", ev_version_major(), ev_version_minor());
+  lua_setfield(L, -2, "ev");
+  lua_setfield(L, 1, "versions");
+}
 
 /* Openers find the table at index 1, so they run in a frame of their own. */
 static int open_native(lua_State *L)
@@ -219,6 +206,7 @@ static int open_native(lua_State *L)
   lua_setfield(L, 1, "version");
   lua_newtable(L);
   lua_setfield(L, 1, "options");
+  set_versions(L);
   for (size_t i = 0; openers[i]; i++)
     openers[i](L);
   lua_settop(L, 1);

@@ -34,10 +34,9 @@ static int push_result(lua_State *L, int result, const char *syscall_name)
   return 1;
 }
 
-/* exit(status): sends what was accepted for writing, then ends. Never returns. */
+/* exit(status): ends at once. Never returns. */
 static int process_exit(lua_State *L)
 {
-  ml_loop_flush(ml_vm(L)->loop);
   exit((int)luaL_optinteger(L, 1, 0));
 }
 

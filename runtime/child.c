@@ -4,28 +4,28 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 extern char **environ;
 
-/* Waits, which ends at once: the pidfd is readable when the child has ended. */
-static void reap(struct ml_child *child)
+/* Whether the child has ended; takes its status then. */
+static bool reap(struct ml_child *child)
 {
   siginfo_t info = {0};
-  while (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED) == -1 && errno == EINTR)
-    continue;
-  bool exited = info.si_code == CLD_EXITED;
-  child->status = exited ? info.si_status : 0;
-  child->signal = exited ? 0 : info.si_status;
+  if (waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0)
+    return false;
+  bool ours = info.si_pid == child->pid, exited = info.si_code == CLD_EXITED;
+  child->status = !ours ? -1 : exited ? info.si_status : 0;
+  child->signal = ours && !exited ? info.si_status : 0;
+  return true;
 }
 
-static void on_readable(struct ev_loop *loop, ev_io *io, int events)
+/* Some child has ended, perhaps another one. */
+static void on_sigchld(struct ml_sigwatch *watcher)
 {
-  struct ml_child *child = (struct ml_child *)((char *)io - offsetof(struct ml_child, io));
-  (void)loop, (void)events;
-  reap(child);
+  struct ml_child *child =
+      (struct ml_child *)((char *)watcher - offsetof(struct ml_child, watcher));
+  if (!reap(child)) return;
   ml_child_stop(child);
   child->on_exit(child);
 }
@@ -33,9 +33,9 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
 void ml_child_init(struct ml_child *child, struct ml_loop *loop, void (*on_exit)(struct ml_child *))
 {
   memset(child, 0, sizeof(*child));
+  ml_sigwatch_init(&child->watcher, loop, on_sigchld);
   child->loop = loop;
   child->on_exit = on_exit;
-  child->pidfd = -1;
   child->ref = true;
 }
 
@@ -81,44 +81,42 @@ static int spawn(pid_t *pid, const struct ml_child_options *options)
 int ml_child_start(struct ml_child *child, const struct ml_child_options *options,
                    struct ml_error *err)
 {
+  /* Watched before it starts: its end cannot be missed. */
+  if (ml_sigwatch_start(&child->watcher, SIGCHLD, err)) return -1;
   int code = spawn(&child->pid, options);
   if (code) {
+    ml_sigwatch_stop(&child->watcher);
     ml_error_system_at(err, code, "spawn", options->argv[0], 0);
     return -1;
   }
-  child->pidfd = pidfd_open(child->pid, 0);
-  if (child->pidfd == -1) {
-    ml_error_system(err, errno, "pidfd_open");
-    kill(child->pid, SIGKILL);
-    waitpid(child->pid, NULL, 0);
-    return -1;
-  }
-  ev_io_init(&child->io, on_readable, child->pidfd, EV_READ);
-  ml_loop_io_start(child->loop, &child->io, child->ref);
+  child->running = true;
+  if (child->ref) ev_ref(ml_loop_ev(child->loop));
   return 0;
 }
 
 int ml_child_kill(struct ml_child *child, int number, struct ml_error *err)
 {
-  if (child->pidfd == -1) errno = ESRCH;
-  if (child->pidfd != -1 && pidfd_send_signal(child->pidfd, number, NULL, 0) == 0) return 0;
+  if (!child->running) errno = ESRCH;
+  if (child->running && kill(child->pid, number) == 0) return 0;
   ml_error_system(err, errno, "kill");
   return -1;
 }
 
 void ml_child_ref(struct ml_child *child, bool ref)
 {
-  if (child->pidfd != -1 && child->ref != ref) {
-    ml_loop_io_stop(child->loop, &child->io, child->ref);
-    ml_loop_io_start(child->loop, &child->io, ref);
+  if (child->running && ref != child->ref) {
+    if (ref)
+      ev_ref(ml_loop_ev(child->loop));
+    else
+      ev_unref(ml_loop_ev(child->loop));
   }
   child->ref = ref;
 }
 
 void ml_child_stop(struct ml_child *child)
 {
-  if (child->pidfd == -1) return;
-  ml_loop_io_stop(child->loop, &child->io, child->ref);
-  close(child->pidfd);
-  child->pidfd = -1;
+  if (!child->running) return;
+  child->running = false;
+  if (child->ref) ev_unref(ml_loop_ev(child->loop));
+  ml_sigwatch_stop(&child->watcher);
 }

@@ -1,11 +1,11 @@
-/* Child processes: started, watched through a pidfd (pidfd_open(2), Linux 5.3), signalled without
- * the risk of hitting another process that got the same number. */
+/* Child processes: started, watched through SIGCHLD, signalled. */
 #ifndef ML_CHILD_H
 #define ML_CHILD_H
 
 #include <sys/types.h>
 
 #include "loop.h"
+#include "sigwatch.h"
 
 struct ml_child_options {
   const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
@@ -15,15 +15,16 @@ struct ml_child_options {
 };
 
 struct ml_child {
-  ev_io io;
+  struct ml_sigwatch watcher;
   struct ml_loop *loop;
   void (*on_exit)(
       struct ml_child *); /* once; may start another child in the same struct, or free it */
   pid_t pid;              /* 0 before the start */
-  int pidfd;              /* -1 when nothing runs */
-  int status;             /* exit status; valid from on_exit on, as is the next */
-  int signal;             /* the signal that ended it, or 0 */
-  bool ref;               /* whether it keeps the loop open, as at the start */
+  int status; /* exit status, valid from on_exit on; -1 when something else in the process waited
+                 for it */
+  int signal; /* the signal that ended it, or 0; valid from on_exit on */
+  bool running;
+  bool ref; /* whether it keeps the loop open, as at the start */
 };
 
 /* Prepares a struct for no child yet. It holds no memory of its own. */
@@ -31,18 +32,19 @@ void ml_child_init(struct ml_child *child, struct ml_loop *loop,
                    void (*on_exit)(struct ml_child *));
 
 /* Starts the program with SIGPIPE as by default and no signal blocked; all descriptors from 3 on
- * that are not close-on-exec are inherited. Fails with what posix_spawnp(3) or pidfd_open(2) said.
- */
+ * that are not close-on-exec are inherited. Fails with what posix_spawnp(3) said. */
 ML_MUST_CHECK int ml_child_start(struct ml_child *child, const struct ml_child_options *options,
                                  struct ml_error *err);
 
-/* Sends a signal. Fails with ESRCH when nothing runs any more. */
+/* Sends a signal. Fails with ESRCH when nothing runs any more. The number of a child that has not
+ * been waited for is given to no other process, so the signal reaches the child or nobody. */
 ML_MUST_CHECK int ml_child_kill(struct ml_child *child, int number, struct ml_error *err);
 
 void ml_child_ref(struct ml_child *child, bool ref);
 
 /* Forgets the child, which goes on running and is not waited for; on_exit does not follow.
- * Idempotent. */
+ * Idempotent.
+ */
 void ml_child_stop(struct ml_child *child);
 
 #endif

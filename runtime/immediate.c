@@ -2,17 +2,18 @@
 
 #include <string.h>
 
-static void run(struct ml_immediate *immediate)
-{
-  ml_immediate_cancel(immediate);
-  immediate->running = true;
-  immediate->on_run(immediate);
-  immediate->running = false;
-}
-
+/* At the end of a turn. Without a reference the work must not run when nothing else holds the loop:
+ * libev makes one turn even then. */
 static void on_task(struct ml_task *task)
 {
-  run((struct ml_immediate *)((char *)task - offsetof(struct ml_immediate, task)));
+  struct ml_immediate *immediate =
+      (struct ml_immediate *)((char *)task - offsetof(struct ml_immediate, task));
+
+  if (!immediate->ref && !ml_loop_alive(immediate->loop)) return;
+  bool outer = immediate->running;
+  immediate->running = true;
+  immediate->on_run(immediate);
+  immediate->running = outer;
 }
 
 /* Only there to make the loop poll without waiting. */
@@ -26,22 +27,11 @@ static void on_idle(struct ev_loop *ev, ev_idle *idle, int revents)
 static void on_prepare(struct ev_loop *ev, ev_prepare *prepare, int revents)
 {
   struct ml_immediate *immediate = prepare->data;
-  bool ref = immediate->prepare_ref;
 
   (void)ev;
   (void)revents;
-  if (ref) {
-    run(immediate);
-    return;
-  }
-  /* libev makes one turn even when nothing holds it; work without a reference does not count on
-   * that one. */
   ml_immediate_cancel(immediate);
-  if (ml_loop_alive(immediate->loop)) {
-    run(immediate);
-  } else {
-    ml_immediate_request(immediate, false);
-  }
+  ml_loop_defer(immediate->loop, &immediate->task);
 }
 
 void ml_immediate_init(struct ml_immediate *immediate, struct ml_loop *loop,
@@ -53,18 +43,18 @@ void ml_immediate_init(struct ml_immediate *immediate, struct ml_loop *loop,
   immediate->task.run = on_task;
   ev_idle_init(&immediate->idle, on_idle);
   ev_prepare_init(&immediate->prepare, on_prepare);
-  /* Before the loop's own, which sends what is written here. */
+  /* Before the loop's own, which runs the tasks. */
   ev_set_priority(&immediate->prepare, EV_MAXPRI);
   immediate->prepare.data = immediate;
 }
 
-static void start_prepare(struct ml_immediate *immediate, bool ref)
+static void start_prepare(struct ml_immediate *immediate)
 {
   struct ev_loop *ev = ml_loop_ev(immediate->loop);
 
-  immediate->prepare_ref = ref;
+  immediate->prepare_ref = immediate->ref;
   ev_prepare_start(ev, &immediate->prepare);
-  if (ref) {
+  if (immediate->ref) {
     ev_idle_start(ev, &immediate->idle);
   } else {
     ev_unref(ev);
@@ -74,10 +64,11 @@ static void start_prepare(struct ml_immediate *immediate, bool ref)
 void ml_immediate_request(struct ml_immediate *immediate, bool ref)
 {
   ml_immediate_cancel(immediate);
-  if (ref && !immediate->running) {
-    ml_loop_defer(immediate->loop, &immediate->task);
+  immediate->ref = ref;
+  if (immediate->running) {
+    start_prepare(immediate);
   } else {
-    start_prepare(immediate, ref);
+    ml_loop_defer(immediate->loop, &immediate->task);
   }
 }
 

@@ -10,6 +10,7 @@ struct ml_immediate {
   struct ml_task task;                   /* the end of this turn */
   ev_idle idle;                          /* keeps the next poll from waiting */
   ev_prepare prepare;                    /* the end of the next turn */
+  bool ref;
   bool running;
   bool prepare_ref; /* how `prepare` was started */
 };
@@ -19,8 +20,8 @@ void ml_immediate_init(struct ml_immediate *immediate, struct ml_loop *loop,
 
 /* Asks for one call of on_run. Asked from outside, it comes at the end of this turn; asked by
  * on_run itself, at the end of the next one, for which the loop does not wait. With `ref` false the
- * loop neither stays open nor hurries for it, and on_run is not called when nothing else keeps the
- * loop going. Asking again replaces the request. */
+ * loop does not stay open for it, and the request is dropped when nothing else keeps it open.
+ * Asking again replaces the request. */
 void ml_immediate_request(struct ml_immediate *immediate, bool ref);
 
 /* Withdraws the request. Idempotent. */

@@ -186,6 +186,7 @@ int ml_key_read_public(EVP_PKEY **out, const void *data, size_t len, const char 
   } else if (bio && BIO_reset(bio) == 1) {
     ERR_clear_error();
     key = decode(bio, EVP_PKEY_PUBLIC_KEY, passphrase);
+    if (!key && BIO_reset(bio) == 1) key = decode(bio, EVP_PKEY_KEYPAIR, passphrase);
     if (key) key = public_half(key);
   }
   X509_free(cert);

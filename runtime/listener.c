@@ -278,6 +278,7 @@ int ml_listener_open(struct ml_listener *l, const struct ml_addr *addr,
   int family = addr->storage.ss_family;
   bool tcp = family != AF_UNIX;
   bool bound = false;
+  if (l->fd >= 0) return listen_failure(err, EINVAL, addr);
   int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) goto fail;
   if (tcp && prepare_tcp(fd, family, options) != 0) goto fail;
@@ -304,6 +305,7 @@ fail:
 int ml_listener_open_fd(struct ml_listener *l, int fd, int backlog, struct ml_error *err)
 {
   struct ml_addr addr = {.len = sizeof addr.storage};
+  if (l->fd >= 0) return listen_failure(err, EINVAL, NULL);
   if (getsockname(fd, (struct sockaddr *)&addr.storage, &addr.len) != 0)
     return listen_failure(err, errno, NULL);
   int type = 0;

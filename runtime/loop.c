@@ -9,6 +9,9 @@
 /* Buffers kept for lending: one for received bytes, one for what they decrypt to. */
 enum { BUFFER_COUNT = 2 };
 
+/* Seconds until a one-shot timer would come round again. */
+#define NEVER 1e9
+
 /* One ml_loop_run on the stack. */
 struct run {
   struct run *outer;
@@ -126,13 +129,11 @@ bool ml_loop_alive(struct ml_loop *loop)
   if (has_tasks(loop)) return true;
 
   /* libev tells its count of referenced watchers only as the result of ev_run, so run one iteration
-   * that handles nothing (ev_set_invoke_pending_cb, ev(3)). A timer that expires in it is no longer
-   * counted but is pending. */
+   * that handles nothing (ev_set_invoke_pending_cb, ev(3)). */
   ev_ref(loop->ev);
   ev_prepare_stop(loop->ev, &loop->prepare);
   ev_set_invoke_pending_cb(loop->ev, leave_pending);
   int left = ev_run(loop->ev, EVRUN_NOWAIT);
-  bool pending = ev_pending_count(loop->ev) > 0;
   ev_set_invoke_pending_cb(loop->ev, ev_invoke_pending);
   ev_prepare_start(loop->ev, &loop->prepare);
   ev_unref(loop->ev);
@@ -140,7 +141,7 @@ bool ml_loop_alive(struct ml_loop *loop)
   /* ev_run forgets a break asked for before it. */
   if (loop->run != NULL && loop->run->stopped && loop->run->in_ev_run)
     ev_break(loop->ev, EVBREAK_ONE);
-  return left > 0 || pending;
+  return left > 0;
 }
 
 void ml_loop_defer(struct ml_loop *loop, struct ml_task *task)
@@ -187,19 +188,15 @@ void ml_loop_timer_start(struct ml_loop *loop, ev_timer *timer, bool ref)
 {
   if (ev_is_active(timer)) return;
   /* libev stops a one-shot timer by itself when it fires, which would take back a reference that an
-   * unreferenced one never had. A repeat that never comes round keeps it active until it is stopped
-   * here. */
-  if (!ref && timer->repeat == 0.) timer->repeat = 1e9;
+   * unreferenced one never had. A repeat that never comes round leaves it to ml_loop_timer_stop. */
+  if (timer->repeat == 0.) timer->repeat = NEVER;
   ev_timer_start(loop->ev, timer);
   if (!ref) ev_unref(loop->ev);
 }
 
 void ml_loop_timer_stop(struct ml_loop *loop, ev_timer *timer, bool ref)
 {
-  if (!ev_is_active(timer)) {
-    ev_timer_stop(loop->ev, timer); /* it may be pending */
-    return;
-  }
+  if (!ev_is_active(timer)) return;
   if (!ref) ev_ref(loop->ev);
   ev_timer_stop(loop->ev, timer);
 }

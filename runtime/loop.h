@@ -46,8 +46,8 @@ bool ml_loop_step(struct ml_loop *loop, bool wait);
  * outside one. */
 void ml_loop_stop(struct ml_loop *loop);
 
-/* Whether a referenced watcher is active or pending, or a task is queued. Polls the kernel, so not
- * for hot paths; calls nothing back. */
+/* Whether a referenced watcher is active or a task is queued. Polls the kernel, so not for hot
+ * paths; calls nothing back. */
 bool ml_loop_alive(struct ml_loop *loop);
 
 /* Queues `task` for the end of this tick; queuing a queued task does nothing. Tasks queued while
@@ -66,9 +66,8 @@ void ml_loop_flush(struct ml_loop *loop);
 void ml_loop_io_start(struct ml_loop *loop, ev_io *io, bool ref);
 void ml_loop_io_stop(struct ml_loop *loop, ev_io *io, bool ref);
 
-/* The same for timers. A referenced one-shot timer (repeat 0) is stopped when it fires, as libev
- * has it. An unreferenced one stays active after it fired: its callback must call
- * ml_loop_timer_stop. */
+/* The same for timers. A one-shot timer (repeat 0) stays active after it fired, and holds the loop
+ * if it is referenced: its callback calls ml_loop_timer_stop. */
 void ml_loop_timer_start(struct ml_loop *loop, ev_timer *timer, bool ref);
 void ml_loop_timer_stop(struct ml_loop *loop, ev_timer *timer, bool ref);
 

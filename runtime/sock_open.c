@@ -74,6 +74,10 @@ static int make_nonblocking(struct ml_sock *s, int *fd, struct ml_error *err)
 int ml_sock_open_fd(struct ml_sock *s, int fd, struct ml_error *err)
 {
   struct stat info;
+  if (s->phase != SOCK_IDLE) {
+    ml_error_system(err, EISCONN, "open");
+    return -1;
+  }
   if (fstat(fd, &info) != 0) return system_failure(err, "open");
   if (S_ISSOCK(info.st_mode)) {
     if (open_socket(s, fd, err) != 0) return -1;
@@ -117,6 +121,10 @@ int ml_sock_connect(struct ml_sock *s, const struct ml_addr *addr, const struct 
 {
   int family = addr->storage.ss_family;
   bool tcp = family != AF_UNIX;
+  if (s->phase != SOCK_IDLE) {
+    connect_failure(addr, s->phase == SOCK_CONNECTING ? EALREADY : EISCONN, err);
+    return -1;
+  }
   struct ml_addr *target = malloc(sizeof *target);
   int fd = -1;
   if (target == NULL) {

@@ -92,8 +92,8 @@ static inline void ml_stream_read_stop(struct ml_stream *s)
 
 /* Writes all slices in order. ML_DONE: taken over entirely, the slices may go; they leave at the
  * end of the tick at the latest, and even when the stream is closed next one send is tried first.
- * ML_PENDING: keep the memory until on_written. ML_FAILED: err says why, the stream is dead, no
- * on_error follows. */
+ * ML_PENDING: keep the memory until on_written or on_error. ML_FAILED: err says why, the stream is
+ * dead, no on_error follows. */
 ML_MUST_CHECK static inline int ml_stream_write(struct ml_stream *s, const struct ml_slice *slices,
                                                 size_t n, struct ml_error *err)
 {

@@ -20,12 +20,25 @@ static int take_servername(struct ml_tls *tls, SSL *ssl, int *alert)
   return -1;
 }
 
+/* The ClientHello after a HelloRetryRequest may not ask for another name (RFC 8446, 4.1.2): the
+ * context was chosen by the first. */
+static int expect_same_servername(struct ml_tls *tls, SSL *ssl, int *alert)
+{
+  char name[ML_SERVERNAME_MAX + 1];
+  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+  if (strcmp(name, tls->servername ? tls->servername : "") == 0) return SSL_CLIENT_HELLO_SUCCESS;
+  *alert = SSL_AD_ILLEGAL_PARAMETER;
+  ERR_raise(ERR_LIB_SSL, SSL_R_BAD_EXTENSION);
+  return SSL_CLIENT_HELLO_ERROR;
+}
+
 /* SSL_CTX_set_client_hello_cb(3). Suspends until the owner has chosen a context. */
 static int on_client_hello(SSL *ssl, int *alert, void *arg)
 {
   (void)arg;
   struct ml_tls *tls = ml_tls_of(ssl);
-  if (!tls || !tls->server || tls->context_chosen) return SSL_CLIENT_HELLO_SUCCESS;
+  if (!tls || !tls->server) return SSL_CLIENT_HELLO_SUCCESS;
+  if (tls->context_chosen) return expect_same_servername(tls, ssl, alert);
   struct ml_pause *pause = &tls->pause;
   if (pause->phase == ML_PAUSE_IDLE) {
     if (take_servername(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
@@ -54,6 +67,8 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
       pause->refused = true;
       return SSL_CLIENT_HELLO_ERROR;
     }
+    /* OpenSSL asks the context at hand for the key log's callback. */
+    if (tls->want_keylog) ml_tls_context_enable_keylog(tls->context);
   }
   ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
   return SSL_CLIENT_HELLO_SUCCESS;
@@ -82,6 +97,27 @@ static int resume_verification(struct ml_tls *tls, X509_STORE_CTX *store)
   return conclude(tls, store, tls->pause.accepted ? X509_V_OK : X509_V_ERR_HOSTNAME_MISMATCH);
 }
 
+/* X509_STORE_CTX_set_verify_cb(3). Notes what is wrong and lets the judging go on, so that the
+ * verdict is the last of the complaints. That is the one Node's users know:
+ * UNABLE_TO_VERIFY_LEAF_SIGNATURE rather than UNABLE_TO_GET_ISSUER_CERT_LOCALLY, CERT_HAS_EXPIRED
+ * even when the authority is unknown too. */
+static int on_complaint(int good, X509_STORE_CTX *store)
+{
+  SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+  if (!good) ml_tls_of(ssl)->verify_result = X509_STORE_CTX_get_error(store);
+  return 1;
+}
+
+static long judge_chain(struct ml_tls *tls, X509_STORE_CTX *store)
+{
+  tls->verify_result = X509_V_OK;
+  X509_STORE_CTX_set_verify_cb(store, on_complaint);
+  int good = X509_verify_cert(store) == 1;
+  if (good || tls->verify_result != X509_V_OK) return tls->verify_result;
+  long verdict = X509_STORE_CTX_get_error(store);
+  return verdict != X509_V_OK ? verdict : X509_V_ERR_UNSPECIFIED;
+}
+
 /* SSL_CTX_set_cert_verify_callback(3). A client whose chain is good suspends (SSL_set_retry_verify)
  * until the owner has compared the name; so no script runs on OpenSSL's stack, and the client's
  * flight waits for the verdict. */
@@ -97,9 +133,7 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
     }
     if (tls->pause.phase == ML_PAUSE_ANSWERED) return resume_verification(tls, store);
   }
-  int good = X509_verify_cert(store) == 1;
-  long verdict = X509_STORE_CTX_get_error(store);
-  if (!good && verdict == X509_V_OK) verdict = X509_V_ERR_UNSPECIFIED;
+  long verdict = judge_chain(tls, store);
   if (verdict != X509_V_OK || !tls->ask_identity) return conclude(tls, store, verdict);
 
   X509_free(tls->candidate);

@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/rand.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,14 +88,22 @@ done:
   return result;
 }
 
+/* OpenSSL keeps a certificate and a key for each kind of key and compares the two of one kind only.
+ * A key of another kind than its certificate would be noticed by the first client. */
+static bool kinds_match(SSL_CTX *ssl, X509 *last, EVP_PKEY *key)
+{
+  return !last || SSL_CTX_get0_certificate(ssl) || X509_check_private_key(last, key) == 1;
+}
+
 static int use_key(SSL_CTX *ssl, const struct ml_tls_blob *blob,
                    const struct ml_tls_context_options *options)
 {
   BIO *bio = blob_bio(blob);
   if (!bio) return -1;
+  X509 *last = SSL_CTX_get0_certificate(ssl);
   EVP_PKEY *key =
       PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, (void *)passphrase_for(blob, options));
-  int ok = key && SSL_CTX_use_PrivateKey(ssl, key) == 1;
+  int ok = key && SSL_CTX_use_PrivateKey(ssl, key) == 1 && kinds_match(ssl, last, key);
   EVP_PKEY_free(key);
   BIO_free(bio);
   return ok ? 0 : -1;
@@ -171,7 +180,8 @@ static int use_trust(SSL_CTX *ssl, const struct ml_tls_context_options *options,
                      struct ml_error *err)
 {
   X509_STORE *store = NULL;
-  bool shared = !options->own_trust && options->crl.count == 0 && options->pfx.count == 0;
+  bool shared = !options->own_trust && options->ca.count == 0 && options->crl.count == 0 &&
+                options->pfx.count == 0;
   if (shared) {
     store = ml_tls_trust_store(err);
     if (!store) return -1;
@@ -194,13 +204,29 @@ fail:
   return -1;
 }
 
+/* "interrupted or cancelled" is how OpenSSL says that a passphrase was wanted and none came. */
+static void fail_key(const char *passphrase, struct ml_error *err)
+{
+  unsigned long cause = ERR_peek_error();
+  ml_error_openssl(err, "a key cannot be read");
+  if (passphrase || ERR_GET_LIB(cause) != ERR_LIB_CRYPTO ||
+      ERR_GET_REASON(cause) != ERR_R_INTERRUPTED_OR_CANCELLED)
+    return;
+  size_t used = strlen(err->message);
+  snprintf(err->message + used, sizeof(err->message) - used,
+           " (the private key is encrypted and no passphrase was given)");
+}
+
 static int use_identity(SSL_CTX *ssl, const struct ml_tls_context_options *options,
                         struct ml_error *err)
 {
   for (size_t i = 0; i < options->cert.count; i++)
     if (use_chain(ssl, &options->cert.items[i]) != 0) goto fail;
   for (size_t i = 0; i < options->key.count; i++)
-    if (use_key(ssl, &options->key.items[i], options) != 0) goto fail;
+    if (use_key(ssl, &options->key.items[i], options) != 0) {
+      fail_key(passphrase_for(&options->key.items[i], options), err);
+      return -1;
+    }
   for (size_t i = 0; i < options->pfx.count; i++) {
     if (use_pfx(ssl, &options->pfx.items[i], options) != 0) goto fail;
     if (trust_pfx_chain(ssl, SSL_CTX_get_cert_store(ssl)) != 0) goto fail;
@@ -235,6 +261,14 @@ static int use_dh(SSL_CTX *ssl, const struct ml_tls_context_options *options, st
   return 0;
 }
 
+/* OpenSSL does not say which name it did not like, if it says anything. */
+static int fail_names(struct ml_error *err, const char *what, const char *names)
+{
+  ERR_clear_error();
+  ml_error_misuse(err, "ERR_CRYPTO_OPERATION_FAILED", "Failed to set %s '%s'", what, names);
+  return -1;
+}
+
 static int use_algorithms(SSL_CTX *ssl, const struct ml_tls_context_options *options,
                           struct ml_error *err)
 {
@@ -249,31 +283,43 @@ static int use_algorithms(SSL_CTX *ssl, const struct ml_tls_context_options *opt
       goto fail;
     ERR_clear_error();
   }
-  if (options->groups && SSL_CTX_set1_groups_list(ssl, options->groups) != 1) goto fail;
-  if (options->sigalgs && SSL_CTX_set1_sigalgs_list(ssl, options->sigalgs) != 1) goto fail;
+  if (options->groups && SSL_CTX_set1_groups_list(ssl, options->groups) != 1)
+    return fail_names(err, "ECDH curve", options->groups);
+  if (options->sigalgs && SSL_CTX_set1_sigalgs_list(ssl, options->sigalgs) != 1)
+    return fail_names(err, "signature algorithms", options->sigalgs);
   return use_dh(ssl, options, err);
 fail:
   ml_error_openssl(err, "a protocol option is not supported");
   return -1;
 }
 
-/* Hashes what makes resumption under another context wrong: who we say we are and whom we trust. */
-static int derive_session_id_context(struct ml_tls_context *context, const char *application)
+static int digest_bytes(EVP_MD_CTX *md, const void *data, size_t len)
 {
-  EVP_MD_CTX *md = EVP_MD_CTX_new();
-  int ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
-  if (ok && application) ok = EVP_DigestUpdate(md, application, strlen(application) + 1) == 1;
-  X509 *cert = SSL_CTX_get0_certificate(context->ssl);
-  uint8_t fingerprint[EVP_MAX_MD_SIZE];
+  return EVP_DigestUpdate(md, &len, sizeof(len)) == 1 && EVP_DigestUpdate(md, data, len) == 1;
+}
+
+static int digest_blobs(EVP_MD_CTX *md, const struct ml_tls_blobs *blobs)
+{
+  int ok = EVP_DigestUpdate(md, &blobs->count, sizeof(blobs->count)) == 1;
+  for (size_t i = 0; ok && i < blobs->count; i++)
+    ok = digest_bytes(md, blobs->items[i].data, blobs->items[i].len);
+  return ok;
+}
+
+/* Hashes what makes resumption under another context wrong: who we say we are and whom we trust.
+ * The trust anchors themselves count, not their names: two authorities may bear the same. */
+static int derive_session_id_context(struct ml_tls_context *context,
+                                     const struct ml_tls_context_options *options)
+{
+  const char *application = options->application ? options->application : "";
+  uint8_t own_trust = options->own_trust;
   unsigned len = 0;
-  if (ok && cert)
-    ok = X509_digest(cert, EVP_sha256(), fingerprint, &len) == 1 &&
-         EVP_DigestUpdate(md, fingerprint, len) == 1;
-  const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(context->ssl);
-  for (int i = 0; ok && i < sk_X509_NAME_num(names); i++)
-    ok = X509_NAME_digest(sk_X509_NAME_value(names, i), EVP_sha256(), fingerprint, &len) == 1 &&
-         EVP_DigestUpdate(md, fingerprint, len) == 1;
-  if (ok) ok = EVP_DigestFinal_ex(md, context->session_id_context, &len) == 1;
+  EVP_MD_CTX *md = EVP_MD_CTX_new();
+  int ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+           digest_bytes(md, application, strlen(application)) && digest_bytes(md, &own_trust, 1) &&
+           digest_blobs(md, &options->cert) && digest_blobs(md, &options->pfx) &&
+           digest_blobs(md, &options->ca) && digest_blobs(md, &options->crl) &&
+           EVP_DigestFinal_ex(md, context->session_id_context, &len) == 1;
   context->session_id_context_len = SSL_MAX_SID_CTX_LENGTH;
   EVP_MD_CTX_free(md);
   return ok ? 0 : -1;
@@ -300,7 +346,7 @@ static int use_sessions(struct ml_tls_context *context,
     return 0;
   }
   context->derived_id = true;
-  if (derive_session_id_context(context, options->application) == 0) return 0;
+  if (derive_session_id_context(context, options) == 0) return 0;
 fail:
   ml_error_openssl(err, "the session options cannot be used");
   return -1;

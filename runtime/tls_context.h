@@ -60,7 +60,7 @@ struct ml_tls_context_options {
 };
 
 /* Builds a context. On failure *out is untouched and err tells OpenSSL's reason. The session id
- * context, when not given, is a hash over the application, the certificate and the trusted names,
+ * context, when not given, is a hash over the application, the certificates and the trust anchors,
  * so that a session made under one context does not resume under another (CVE-2025-23419). */
 ML_MUST_CHECK int ml_tls_context_new(struct ml_tls_context **out,
                                      const struct ml_tls_context_options *options,

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <openssl/err.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,19 @@ static enum ml_tls_result fail(struct ml_tls *tls)
   return fail_with(tls, &err);
 }
 
+/* Node's words, with the reason added. Not a failure of a system call: nothing sets errno. */
+void ml_tls_disconnected(const struct ml_tls *tls, struct ml_error *err)
+{
+  ml_error_misuse(err, "ECONNRESET", "%s",
+                  tls->server ? "socket hang up"
+                              : "Client network socket disconnected before secure TLS connection "
+                                "was established");
+  err->origin = ML_ORIGIN_TLS;
+  snprintf(err->reason, sizeof(err->reason), "the %s disconnected during the TLS handshake",
+           tls->server ? "client" : "server");
+  err->state = SSL_state_string_long(tls->ssl);
+}
+
 const struct ml_error *ml_tls_error(const struct ml_tls *tls)
 {
   return tls->error;
@@ -131,7 +145,8 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
 {
   SSL_set_connect_state(tls->ssl);
   SSL_set_verify(tls->ssl, SSL_VERIFY_PEER, NULL);
-  /* A client may resume under any context: what its session is worth is judged in judge_resumption. */
+  /* A client may resume under any context: what its session is worth is judged in judge_resumption.
+   */
   if (SSL_set_session_id_context(tls->ssl, (const unsigned char *)"", 0) != 1) return -1;
   if (options->servername) {
     tls->servername = strdup(options->servername);
@@ -364,6 +379,13 @@ static enum ml_tls_result conclude_resumption(struct ml_tls *tls)
   return open_connection(tls);
 }
 
+static enum ml_tls_result fail_disconnected(struct ml_tls *tls)
+{
+  struct ml_error err;
+  ml_tls_disconnected(tls, &err);
+  return fail_with(tls, &err);
+}
+
 static enum ml_tls_result advance(struct ml_tls *tls)
 {
   ERR_clear_error();
@@ -383,6 +405,8 @@ static enum ml_tls_result advance(struct ml_tls *tls)
   case SSL_ERROR_WANT_RETRY_VERIFY:
     ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);
     return ML_TLS_ASK;
+  case SSL_ERROR_ZERO_RETURN:
+    return fail_disconnected(tls);
   default:
     return fail(tls);
   }
@@ -423,27 +447,44 @@ enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size,
   }
 }
 
-enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len)
+enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len, size_t *done)
 {
+  *done = 0;
   if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
   assert(tls->state == ML_TLS_OPEN || tls->state == ML_TLS_PEER_CLOSED);
   ERR_clear_error();
-  while (len > 0) {
-    size_t done;
-    if (SSL_write_ex(tls->ssl, data, len, &done) != 1) return fail(tls);
-    data += done;
-    len -= done;
+  while (*done < len) {
+    size_t n = 0;
+    int ok = SSL_write_ex(tls->ssl, data + *done, len - *done, &n);
+    if (ok != 1)
+      return SSL_get_error(tls->ssl, ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT : fail(tls);
+    *done += n;
   }
   return ML_TLS_OK;
 }
 
-void ml_tls_close(struct ml_tls *tls)
+/* A message that came in part keeps OpenSSL "in init", where SSL_shutdown(3) is refused. */
+static enum ml_tls_result finish_message(struct ml_tls *tls)
 {
-  if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_PEER_CLOSED) return;
+  ERR_clear_error();
+  int ok = SSL_do_handshake(tls->ssl);
+  if (ok == 1) return ML_TLS_OK;
+  return SSL_get_error(tls->ssl, ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT : fail(tls);
+}
+
+enum ml_tls_result ml_tls_close(struct ml_tls *tls)
+{
+  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
+  if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_PEER_CLOSED) return ML_TLS_OK;
+  if (SSL_in_init(tls->ssl)) {
+    enum ml_tls_result result = finish_message(tls);
+    if (result != ML_TLS_OK) return result;
+  }
   ERR_clear_error();
   (void)SSL_shutdown(tls->ssl); /* writes our close_notify; the peer's is the reader's business */
   ERR_clear_error();
   ml_tls_set_state(tls, tls->state == ML_TLS_OPEN ? ML_TLS_SELF_CLOSED : ML_TLS_CLOSED);
+  return ML_TLS_OK;
 }
 
 /* --- notes
@@ -513,7 +554,7 @@ X509 *ml_tls_peer_certificate(const struct ml_tls *tls)
 long ml_tls_verify_result(const struct ml_tls *tls, bool *absent)
 {
   *absent = ml_tls_peer_certificate(tls) == NULL;
-  if (*absent) return X509_V_ERR_UNSPECIFIED;
+  if (*absent) return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
   if (tls->verify_result != X509_V_OK) return tls->verify_result;
   return SSL_get_verify_result(tls->ssl);
 }

@@ -102,18 +102,25 @@ ML_MUST_CHECK int ml_tls_input(struct ml_tls *tls, const uint8_t *data, size_t l
 ML_MUST_CHECK int ml_tls_input_end(struct ml_tls *tls);
 
 /* Takes the handshake as far as it goes. ML_TLS_OK: established, or it was before. A client's first
- * call makes its ClientHello. */
+ * call makes its ClientHello. A peer that says close_notify here is a failure, the one that
+ * ml_tls_disconnected describes. */
 enum ml_tls_result ml_tls_handshake(struct ml_tls *tls);
 
 /* Decrypts at most `size` bytes into buffer. ML_TLS_OK: *done > 0. */
 enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done);
 
-/* Encrypts all of data into the output buffer. ML_TLS_OK or ML_TLS_ERROR; only when established. */
-enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len);
+/* Encrypts data into the output buffer; only when established and not closed. ML_TLS_OK: all of it.
+ * ML_TLS_WANT_INPUT: the first *done bytes; a message of the peer (a ticket, a KeyUpdate) has come
+ * in part, and OpenSSL writes nothing before it has read the rest, which this call does when
+ * ciphertext is lent. */
+enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len, size_t *done);
 
 /* Puts close_notify into the output. Nothing can be written afterwards; reading goes on. Harmless
- * when repeated. */
-void ml_tls_close(struct ml_tls *tls);
+ * when repeated. ML_TLS_WANT_INPUT: not done, for the same reason as in ml_tls_write. */
+enum ml_tls_result ml_tls_close(struct ml_tls *tls);
+
+/* Describes the failure of a peer that went away before the handshake was over. */
+void ml_tls_disconnected(const struct ml_tls *tls, struct ml_error *err);
 
 /* Ciphertext for the peer. The caller takes it away with ml_buf_consume, or moves it out. */
 struct ml_buf *ml_tls_output(struct ml_tls *tls);
@@ -150,7 +157,8 @@ bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and 
 const char *ml_tls_servername(const struct ml_tls *tls);
 
 /* X509_V_OK or X509_V_ERR_*: the verdict on the peer's chain (SSL_get_verify_result(3)). On a
- * server whose client gave no certificate: X509_V_ERR_UNSPECIFIED with *absent set. */
+ * server whose client gave no certificate: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, Node's choice, with
+ * *absent set. */
 long ml_tls_verify_result(const struct ml_tls *tls, bool *absent);
 
 /* The peer's certificate, during ML_ASK_IDENTITY too; NULL when there is none. The engine's

@@ -1,5 +1,6 @@
 #include "tls_hello.h"
 
+#include <openssl/err.h>
 #include <string.h>
 
 #define NAME_TYPE_HOST 0
@@ -28,5 +29,6 @@ int ml_tls_hello_servername(SSL *ssl, char *out, size_t size, int *alert)
   if (ml_tls_parse_servername(data, len, out, size) == 0) return 0;
   out[0] = '\0';
   *alert = SSL_AD_DECODE_ERROR;
+  ERR_raise(ERR_LIB_SSL, SSL_R_BAD_EXTENSION); /* OpenSSL alone would only say "callback failed" */
   return -1;
 }

@@ -1,7 +1,7 @@
 #include "tls_stream.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +28,7 @@ struct ml_tls_stream {
   struct ml_tls *tls;
   const struct ml_tls_stream_events *tls_events;
   struct ml_task task;
+  ev_idle again; /* the next turn of the loop, after other streams had theirs */
   ev_timer deadline;
 
   struct ml_buf flying; /* output that the lower stream still needs */
@@ -40,7 +41,9 @@ struct ml_tls_stream {
   enum shutdown_phase shutdown;
   uint32_t asked; /* token of the last question passed on */
   unsigned busy;  /* callbacks on the stack */
-  bool started, reading, lower_reading, lower_ended, ended, failed, closed;
+  bool started, reading, lower_reading, lower_ended, lower_broken, ended, failed, closed;
+  bool announced; /* on_handshake was called */
+  bool starved;   /* output waits for the rest of a message of the peer */
 };
 
 static struct ml_tls_stream *self_of(struct ml_stream *stream)
@@ -56,6 +59,12 @@ static bool dead(const struct ml_tls_stream *s)
 static void schedule(struct ml_tls_stream *s)
 {
   if (!dead(s)) ml_loop_defer(s->stream.loop, &s->task);
+}
+
+/* Goes on in the next turn of the loop. A task would run in this one still. */
+static void yield(struct ml_tls_stream *s)
+{
+  if (!dead(s)) ev_idle_start(ml_loop_ev(s->stream.loop), &s->again);
 }
 
 static void drop_held(struct ml_tls_stream *s)
@@ -77,6 +86,10 @@ static int flush(struct ml_tls_stream *s, struct ml_error *err)
    */
   if (s->shutdown >= SHUT_LOWER) ml_buf_free(out);
   if (ml_buf_size(out) == 0) return ML_DONE;
+  if (s->lower_broken) {
+    ml_error_system(err, EPIPE, "write");
+    return ML_FAILED;
+  }
   s->flying = *out;
   *out = (struct ml_buf){0};
   struct ml_slice slice = {ml_buf_data(&s->flying), ml_buf_size(&s->flying)};
@@ -87,6 +100,7 @@ static int flush(struct ml_tls_stream *s, struct ml_error *err)
     out->start = out->end = 0;
     s->flying = (struct ml_buf){0};
   }
+  if (result == ML_FAILED) s->lower_broken = true;
   return result;
 }
 
@@ -94,7 +108,8 @@ static void update_lower_reading(struct ml_tls_stream *s)
 {
   bool want = s->started && !dead(s) && !s->lower_ended;
   if (want && ml_tls_established(s->tls))
-    want = s->reading && !s->ended && ml_buf_size(ml_tls_output(s->tls)) < BACKLOG_LIMIT;
+    want = (s->reading || s->starved) && !s->ended &&
+           ml_buf_size(ml_tls_output(s->tls)) < BACKLOG_LIMIT;
   else if (want)
     want = ml_tls_input_kept(s->tls) < KEPT_LIMIT;
   if (want == s->lower_reading) return;
@@ -114,11 +129,17 @@ static void stop_deadline(struct ml_tls_stream *s)
   ml_loop_timer_stop(s->stream.loop, &s->deadline, false);
 }
 
+static void stop_working(struct ml_tls_stream *s)
+{
+  ml_task_cancel(&s->task);
+  ev_idle_stop(ml_loop_ev(s->stream.loop), &s->again);
+  stop_deadline(s);
+}
+
 static void destroy(struct ml_tls_stream *s)
 {
   struct ml_error ignored;
-  ml_task_cancel(&s->task);
-  stop_deadline(s);
+  stop_working(s);
   if (!s->failed) (void)flush(s, &ignored); /* the last try that closing promises */
   ml_stream_close(s->lower);
   ml_buf_free(&s->flying);
@@ -144,25 +165,15 @@ static void fail(struct ml_tls_stream *s, const struct ml_error *reason, bool te
   if (dead(s)) return;
   (void)flush(s, &ignored); /* the alert */
   s->failed = true;
-  stop_deadline(s);
-  ml_task_cancel(&s->task);
+  stop_working(s);
   update_lower_reading(s);
   if (tell) s->stream.events->on_error(&s->stream, &err);
 }
 
-/* Node's words, with the reason added. Not a failure of a system call: nothing sets errno. */
 static void fail_disconnected(struct ml_tls_stream *s)
 {
   struct ml_error err;
-  bool server = SSL_is_server(ml_tls_ssl(s->tls));
-  ml_error_misuse(
-      &err, "ECONNRESET", "%s",
-      server ? "socket hang up"
-             : "Client network socket disconnected before secure TLS connection was established");
-  err.origin = ML_ORIGIN_TLS;
-  snprintf(err.reason, sizeof(err.reason), "the %s disconnected during the TLS handshake",
-           server ? "client" : "server");
-  err.state = SSL_state_string_long(ml_tls_ssl(s->tls));
+  ml_tls_disconnected(s->tls, &err);
   fail(s, &err, true);
 }
 
@@ -204,6 +215,7 @@ static void report_handshake(struct ml_tls_stream *s, enum ml_tls_result result,
 {
   switch (result) {
   case ML_TLS_OK:
+    s->announced = true;
     stop_deadline(s);
     s->tls_events->on_handshake(s);
     break;
@@ -222,14 +234,17 @@ static void report_handshake(struct ml_tls_stream *s, enum ml_tls_result result,
 
 static void run_handshake(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 {
-  while (!dead(s) && !ml_tls_established(s->tls)) {
+  while (!dead(s) && !s->announced) {
     if (!input_begin(s, data, len)) return;
     len = 0;
     enum ml_tls_result result = ml_tls_handshake(s->tls);
     struct ml_tls_question question = ml_tls_question(s->tls);
     if (!input_end(s)) return;
+    /* Our last flight leaves and the peer's data arrives even if the owner runs the loop in there.
+     */
+    if (result == ML_TLS_OK) schedule(s);
     deliver_notes(s);
-    if (dead(s)) return;
+    if (dead(s) || s->announced) return;
     report_handshake(s, result, question);
     bool answered = result == ML_TLS_ASK && ml_tls_question(s->tls).ask == ML_ASK_NONE;
     if (!answered) return;
@@ -264,10 +279,14 @@ static void run_reading(struct ml_tls_stream *s, const uint8_t *data, size_t len
     (void)input_end(s);
     return;
   }
+  /* As of now: a callback below may run the loop, and so this function, and see the end itself. */
+  bool no_more_input = s->lower_ended;
   uint8_t *buffer = ml_loop_borrow(s->stream.loop);
   size_t total;
   enum ml_tls_result result = fill(s, buffer, &total);
   if (!input_end(s)) total = 0;
+  bool more = result != ML_TLS_WANT_INPUT || no_more_input;
+  if (more) yield(s); /* now, for an owner who runs the loop inside on_read */
   if (total > 0) {
     s->stream.bytes_read += total;
     s->stream.events->on_read(&s->stream, buffer, total);
@@ -277,37 +296,51 @@ static void run_reading(struct ml_tls_stream *s, const uint8_t *data, size_t len
   if (dead(s)) return;
   if (result == ML_TLS_ERROR)
     fail(s, ml_tls_error(s->tls), true);
-  else if (result == ML_TLS_OK)
-    schedule(s);
-  else if (result == ML_TLS_END || s->lower_ended)
-    end_reading(s);
+  else if (result != ML_TLS_OK && more && s->reading && !s->ended)
+    end_reading(s); /* an owner who stopped meanwhile hears of it after ml_stream_read_start */
 }
 
-/* Encrypts what is held, at most TICK_BUDGET and not past what the lower stream takes. -1: err says
+/* Encrypts `slice` as far as it goes, at most `limit` bytes, and moves it past them. */
+static enum ml_tls_result encrypt(struct ml_tls_stream *s, struct ml_slice *slice, size_t limit,
+                                  struct ml_error *err)
+{
+  size_t done;
+  enum ml_tls_result result =
+      ml_tls_write(s->tls, slice->data, slice->len < limit ? slice->len : limit, &done);
+  slice->data += done;
+  slice->len -= done;
+  s->starved = result == ML_TLS_WANT_INPUT;
+  if (result == ML_TLS_ERROR) *err = *ml_tls_error(s->tls);
+  if (s->starved && s->lower_ended) {
+    ml_error_system(err, EPIPE, "write"); /* the rest will never come */
+    return ML_TLS_ERROR;
+  }
+  return result;
+}
+
+/* Encrypts what is held, about TICK_BUDGET and not past what the lower stream takes. -1: err says
  * why. */
 static int encrypt_held(struct ml_tls_stream *s, struct ml_error *err)
 {
   size_t budget = TICK_BUDGET;
   while (s->held_at < s->held_count) {
     struct ml_slice *slice = &s->held[s->held_at];
-    size_t n = slice->len < STEP ? slice->len : STEP;
-    if (ml_tls_write(s->tls, slice->data, n) != ML_TLS_OK) {
-      *err = *ml_tls_error(s->tls);
-      return -1;
-    }
-    slice->data += n;
-    slice->len -= n;
+    size_t before = slice->len;
+    enum ml_tls_result encrypted = encrypt(s, slice, STEP, err);
+    if (encrypted == ML_TLS_ERROR) return -1;
     if (slice->len == 0) s->held_at++;
     if (ml_buf_size(ml_tls_output(s->tls)) >= FLUSH_AT) {
       int result = flush(s, err);
       if (result == ML_FAILED) return -1;
       if (result == ML_PENDING) return 0; /* on_written of the lower stream goes on from here */
     }
-    budget -= n;
-    if (budget == 0) {
-      if (s->held_at < s->held_count) schedule(s);
+    if (encrypted == ML_TLS_WANT_INPUT) return 0; /* more input goes on from here */
+    size_t n = before - slice->len;
+    if (n >= budget) {
+      if (s->held_at < s->held_count) yield(s);
       return 0;
     }
+    budget -= n;
   }
   return 0;
 }
@@ -324,9 +357,14 @@ static void run_writing(struct ml_tls_stream *s)
   struct ml_error err;
   if (dead(s)) return;
   if (ml_buf_size(&s->flying) > 0) return;
-  if (s->held_at < s->held_count && ml_tls_established(s->tls) && encrypt_held(s, &err) != 0) {
-    fail(s, &err, true);
-    return;
+  if (s->held_at < s->held_count && ml_tls_established(s->tls)) {
+    if (!input_begin(s, NULL, 0)) return; /* for the rest of a message, see ml_tls_write */
+    int result = encrypt_held(s, &err);
+    if (!input_end(s)) return;
+    if (result != 0) {
+      fail(s, &err, true);
+      return;
+    }
   }
   if (flush(s, &err) == ML_FAILED) {
     fail(s, &err, true);
@@ -335,19 +373,31 @@ static void run_writing(struct ml_tls_stream *s)
   if (s->write_pending && output_idle(s)) {
     drop_held(s);
     s->write_pending = false;
+    schedule(s); /* the shutdown behind the write, should the owner run the loop */
     s->stream.events->on_written(&s->stream);
   }
+}
+
+/* Says close_notify. Where that has to wait for the rest of a message which never comes, the end of
+ * the lower stream alone must do. */
+static void say_close(struct ml_tls_stream *s)
+{
+  if (!input_begin(s, NULL, 0)) return;
+  enum ml_tls_result result = ml_tls_close(s->tls);
+  if (!input_end(s)) return;
+  s->starved = result == ML_TLS_WANT_INPUT;
+  if (result == ML_TLS_ERROR)
+    fail(s, ml_tls_error(s->tls), true);
+  else if (!s->starved || s->lower_ended)
+    s->shutdown = SHUT_NOTIFY;
 }
 
 static void run_shutdown(struct ml_tls_stream *s)
 {
   struct ml_error err;
   if (dead(s) || s->shutdown == SHUT_NONE || !ml_tls_established(s->tls)) return;
-  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count) {
-    s->shutdown = SHUT_NOTIFY;
-    ml_tls_close(s->tls);
-  }
-  if (s->shutdown != SHUT_NOTIFY) return;
+  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count) say_close(s);
+  if (dead(s) || s->shutdown != SHUT_NOTIFY) return;
   int result = flush(s, &err);
   if (result == ML_DONE) {
     s->shutdown = SHUT_LOWER;
@@ -373,12 +423,13 @@ static void settle(struct ml_tls_stream *s)
  * new task. */
 static void run(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 {
+  if (!s->started) return;
   enter(s);
-  if (!ml_tls_established(s->tls)) {
+  if (!s->announced) {
     run_handshake(s, data, len);
     len = 0; /* what the handshake left is kept by the engine */
   }
-  if (!dead(s) && ml_tls_established(s->tls)) run_reading(s, data, len);
+  if (!dead(s) && s->announced) run_reading(s, data, len);
   run_writing(s);
   run_shutdown(s);
   if (!dead(s)) settle(s);
@@ -388,7 +439,15 @@ static void run(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 static void on_task(struct ml_task *task)
 {
   struct ml_tls_stream *s = (void *)((char *)task - offsetof(struct ml_tls_stream, task));
-  if (s->started && !dead(s)) run(s, NULL, 0);
+  if (!dead(s)) run(s, NULL, 0);
+}
+
+static void on_again(struct ev_loop *loop, ev_idle *idle, int events)
+{
+  (void)events;
+  struct ml_tls_stream *s = idle->data;
+  ev_idle_stop(loop, idle);
+  if (!dead(s)) run(s, NULL, 0);
 }
 
 static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
@@ -440,6 +499,7 @@ static void lower_shutdown(struct ml_stream *lower)
 static void lower_connect(struct ml_stream *lower)
 {
   struct ml_tls_stream *s = lower->user;
+  if (dead(s)) return;
   enter(s);
   s->stream.events->on_connect(&s->stream);
   if (!dead(s)) ml_tls_stream_start(s);
@@ -450,6 +510,7 @@ static void lower_error(struct ml_stream *lower, const struct ml_error *err)
 {
   struct ml_tls_stream *s = lower->user;
   enter(s);
+  s->lower_broken = true;
   ml_buf_free(&s->flying);
   fail(s, err, true);
   leave(s);
@@ -498,55 +559,47 @@ static int hold(struct ml_tls_stream *s, const struct ml_slice *slices, size_t n
   return 0;
 }
 
-static int refuse_dead(struct ml_error *err, const char *call)
+static int refuse(struct ml_error *err, const char *call)
 {
   ml_error_system(err, EPIPE, call);
   return ML_FAILED;
-}
-
-/* The common case, one slice that fits a tick's gathering, needs no list of its own. */
-static int write_small(struct ml_tls_stream *s, const struct ml_slice *slice, struct ml_error *err)
-{
-  if (ml_tls_write(s->tls, slice->data, slice->len) != ML_TLS_OK) {
-    *err = *ml_tls_error(s->tls);
-    fail(s, err, false);
-    return ML_FAILED;
-  }
-  schedule(s);
-  return ML_DONE;
 }
 
 static int tls_write(struct ml_stream *stream, const struct ml_slice *slices, size_t n,
                      struct ml_error *err)
 {
   struct ml_tls_stream *s = self_of(stream);
-  if (dead(s)) return refuse_dead(err, "write");
+  if (dead(s) || s->shutdown != SHUT_NONE) return refuse(err, "write");
+  assert(!s->write_pending);
   for (size_t i = 0; i < n; i++)
     stream->bytes_written += slices[i].len;
   bool can_encrypt = ml_tls_established(s->tls) && ml_buf_size(&s->flying) == 0;
   size_t gathered = ml_buf_size(ml_tls_output(s->tls));
-  if (can_encrypt && n == 1 && gathered + slices[0].len < FLUSH_AT)
-    return write_small(s, slices, err);
-
-  if (hold(s, slices, n, err) != 0) {
-    fail(s, err, false);
-    return ML_FAILED;
+  struct ml_slice first; /* what is left of a single small slice, which needs no list of its own */
+  if (can_encrypt && n == 1 && gathered + slices[0].len < FLUSH_AT) {
+    first = slices[0];
+    enum ml_tls_result result = encrypt(s, &first, STEP, err);
+    if (result == ML_TLS_ERROR) goto fail;
+    schedule(s);
+    if (result == ML_TLS_OK) return ML_DONE;
+    slices = &first;
   }
-  if (can_encrypt && encrypt_held(s, err) != 0) {
-    fail(s, err, false);
-    return ML_FAILED;
-  }
+  if (hold(s, slices, n, err) != 0) goto fail;
+  if (can_encrypt && encrypt_held(s, err) != 0) goto fail;
   bool taken = s->held_at == s->held_count && ml_buf_size(&s->flying) == 0;
   if (taken) drop_held(s);
   s->write_pending = !taken;
   schedule(s);
   return taken ? ML_DONE : ML_PENDING;
+fail:
+  fail(s, err, false);
+  return ML_FAILED;
 }
 
 static int tls_shutdown(struct ml_stream *stream, struct ml_error *err)
 {
   struct ml_tls_stream *s = self_of(stream);
-  if (dead(s)) return refuse_dead(err, "shutdown");
+  if (dead(s)) return refuse(err, "shutdown");
   if (s->shutdown == SHUT_NONE) s->shutdown = SHUT_WANTED;
   schedule(s);
   return ML_PENDING;
@@ -601,6 +654,35 @@ static const struct ml_stream_ops ops = {
     .transport = tls_transport,
 };
 
+/* --- TLS over TLS
+ * --------------------------------------------------------------------------------------------- */
+
+/* What the lower of two TLS streams still has to say: its owner is the upper one now, who has no
+ * use for it, and cannot answer for a context or a name. */
+static void below_handshake(struct ml_tls_stream *s)
+{
+  (void)s;
+}
+
+static void below_ask(struct ml_tls_stream *s, struct ml_tls_question question)
+{
+  struct ml_error err;
+  ml_error_misuse(&err, "ERR_TLS_UNANSWERED", "the TLS handshake below asks, and nobody answers");
+  (void)ml_tls_answer_failure(s->tls, question.token, SSL_AD_INTERNAL_ERROR, &err);
+}
+
+static void below_note(struct ml_tls_stream *s, const struct ml_tls_note *note)
+{
+  (void)s;
+  (void)note;
+}
+
+static const struct ml_tls_stream_events below_events = {
+    .on_handshake = below_handshake,
+    .on_ask = below_ask,
+    .on_note = below_note,
+};
+
 struct ml_tls_stream *ml_tls_stream_new(struct ml_stream *lower, struct ml_tls *tls,
                                         const struct ml_stream_events *events,
                                         const struct ml_tls_stream_events *tls_events, void *user)
@@ -612,8 +694,14 @@ struct ml_tls_stream *ml_tls_stream_new(struct ml_stream *lower, struct ml_tls *
   s->tls = tls;
   s->tls_events = tls_events;
   s->task.run = on_task;
+  ev_idle_init(&s->again, on_again);
+  /* Idle watchers run when nothing of their priority or above is pending: at the highest, each turn
+   * of the loop. */
+  ev_set_priority(&s->again, EV_MAXPRI);
+  s->again.data = s;
   ev_timer_init(&s->deadline, on_deadline, 0, 0);
   s->deadline.data = s;
+  if (lower->ops == &ops) self_of(lower)->tls_events = &below_events;
   lower->events = &lower_events;
   lower->user = s;
   lower->write_through = true;

@@ -2,7 +2,8 @@
  * and an owner, who sees cleartext. It is a `struct ml_stream` itself, with the rules of stream.h,
  * so TLS can run over TLS.
  *
- * The lower stream becomes the TLS stream's own: it is closed with it. Writes made before the
+ * The lower stream becomes the TLS stream's own: it is closed with it. When it is a TLS stream
+ * itself its ml_tls_stream_events end, so its handshake should be over. Writes made before the
  * handshake is over wait for it. Output is gathered and handed down once at the end of a tick, or
  * when it passes 64 KiB; a large write is encrypted in steps of at most 256 KiB per tick.
  *

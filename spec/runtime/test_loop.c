@@ -92,6 +92,7 @@ static void on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
   (void)ev;
   (void)revents;
   fired++;
+  ml_loop_timer_stop(loop, timer, true);
   if (timer->data != NULL) ml_loop_defer(loop, timer->data);
 }
 

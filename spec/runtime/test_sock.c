@@ -481,6 +481,26 @@ static void a_missing_unix_socket_fails_at_once_and_can_be_tried_again(void **st
   close(listener);
 }
 
+static void a_sock_connects_and_opens_once(void **state)
+{
+  (void)state;
+  struct ml_addr addr;
+  struct ml_error err;
+  int listener = listen_on_loopback(&addr);
+  assert_int_equal(listen(listener, 1), 0);
+  assert_int_equal(start_connecting(&a, &addr, &err), 0);
+  struct ml_sock *sock = ml_sock_from(a.stream);
+  assert_int_equal(ml_sock_connect(sock, &addr, NULL, &err), -1);
+  assert_string_equal(err.code, "EALREADY");
+  ml_loop_run(loop);
+  assert_int_equal(ml_sock_connect(sock, &addr, NULL, &err), -1);
+  assert_string_equal(err.code, "EISCONN");
+  assert_int_equal(ml_sock_open_fd(sock, listener, &err), -1);
+  assert_string_equal(err.code, "EISCONN");
+  assert_int_equal(a.events, 1);
+  close(listener);
+}
+
 static void a_reset_peer_is_a_read_error(void **state)
 {
   (void)state;
@@ -607,6 +627,7 @@ int main(void)
       TEST(what_is_written_while_connecting_is_sent),
       TEST(a_refused_connection_names_the_address),
       TEST(a_missing_unix_socket_fails_at_once_and_can_be_tried_again),
+      TEST(a_sock_connects_and_opens_once),
       TEST(a_reset_peer_is_a_read_error),
       TEST(pipes_work_and_keep_their_flags),
       TEST(sockets_keep_their_flags),

@@ -40,7 +40,7 @@ static void expect_data(struct ml_tls *from, struct ml_tls *to, const char *text
   uint8_t buffer[256];
   size_t n = 0;
   enum ml_tls_result ignored;
-  assert_int_equal(ml_tls_write(from, (const uint8_t *)text, strlen(text)), ML_TLS_OK);
+  assert_int_equal(ml_tls_write(from, (const uint8_t *)text, strlen(text), &n), ML_TLS_OK);
   struct ml_buf *out = ml_tls_output(from);
   assert_int_equal(ml_tls_input(to, ml_buf_data(out), ml_buf_size(out)), 0);
   assert_int_equal(ml_tls_read(to, buffer, sizeof(buffer), &n), ML_TLS_OK);

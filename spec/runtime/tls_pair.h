@@ -15,7 +15,7 @@ struct identity {
   char *cert, *key;
 };
 
-static char *bio_text(BIO *bio)
+static inline char *bio_text(BIO *bio)
 {
   char *data;
   long len = BIO_get_mem_data(bio, &data);
@@ -26,7 +26,7 @@ static char *bio_text(BIO *bio)
   return text;
 }
 
-static struct identity make_identity(const char *name)
+static inline struct identity make_identity(const char *name)
 {
   struct ml_error err;
   X509 *cert = NULL;
@@ -51,7 +51,7 @@ static struct identity make_identity(const char *name)
   return (struct identity){bio_text(cert_bio), bio_text(key_bio)};
 }
 
-static void free_identity(struct identity *identity)
+static inline void free_identity(struct identity *identity)
 {
   free(identity->cert);
   free(identity->key);
@@ -59,8 +59,8 @@ static void free_identity(struct identity *identity)
 
 /* A context with `own` as its identity and `trusted` as its only trust anchor; either may be NULL.
  */
-static struct ml_tls_context *make_context(const struct identity *own,
-                                           const struct identity *trusted, int version)
+static inline struct ml_tls_context *make_context(const struct identity *own,
+                                                  const struct identity *trusted, int version)
 {
   struct ml_error err;
   struct ml_tls_context *context;
@@ -87,8 +87,8 @@ struct pair {
   size_t chunk; /* at most so many bytes cross at a time; 0: all */
 };
 
-static struct ml_tls *make_engine(struct ml_tls_context *context,
-                                  const struct ml_tls_options *options)
+static inline struct ml_tls *make_engine(struct ml_tls_context *context,
+                                         const struct ml_tls_options *options)
 {
   struct ml_error err;
   struct ml_tls *tls;
@@ -98,8 +98,8 @@ static struct ml_tls *make_engine(struct ml_tls_context *context,
 
 /* Carries output of one engine to the other and lets that one's handshake go on. Returns bytes
  * carried. */
-static size_t carry(struct ml_tls *from, struct ml_tls *to, size_t chunk,
-                    enum ml_tls_result *result)
+static inline size_t carry(struct ml_tls *from, struct ml_tls *to, size_t chunk,
+                           enum ml_tls_result *result)
 {
   struct ml_buf *out = ml_tls_output(from);
   size_t n = ml_buf_size(out);
@@ -112,7 +112,7 @@ static size_t carry(struct ml_tls *from, struct ml_tls *to, size_t chunk,
 }
 
 /* Runs both handshakes until neither has anything to say. */
-static void shake(struct pair *pair)
+static inline void shake(struct pair *pair)
 {
   for (int i = 0; i < 100000; i++) {
     size_t moved = carry(pair->server, pair->client, pair->chunk, &pair->client_result);
@@ -122,7 +122,7 @@ static void shake(struct pair *pair)
   fail_msg("the handshake does not end");
 }
 
-static void free_pair(struct pair *pair)
+static inline void free_pair(struct pair *pair)
 {
   ml_tls_free(pair->client);
   ml_tls_free(pair->server);

@@ -1,0 +1,568 @@
+/* TLS streams over sockets: both ends are ours. */
+#include "tls_ends.h"
+
+#define LARGE ((size_t)8 * 1024 * 1024)
+
+static uint8_t *pattern(size_t len)
+{
+  uint8_t *data = malloc(len);
+  assert_non_null(data);
+  uint32_t x = 1;
+  for (size_t i = 0; i < len; i++) {
+    x = x * 1664525 + 1013904223;
+    data[i] = (uint8_t)(x >> 24);
+  }
+  return data;
+}
+
+static void check_echo(void)
+{
+  struct ends ends;
+  ends_shake(&ends, &plain_server, &plain_client);
+  assert_int_equal(write_text(&ends.client, "ping"), ML_DONE);
+  turn_until_length(&ends.server.r, 4);
+  assert_int_equal(write_text(&ends.server, "pong"), ML_DONE);
+  turn_until_length(&ends.client.r, 4);
+  expect_text(&ends.server, "ping");
+  expect_text(&ends.client, "pong");
+  assert_int_equal(ends.client.handshakes, 1);
+  assert_int_equal(ends.server.handshakes, 1);
+  assert_int_equal(ends.client.r.stream->bytes_written, 4);
+  assert_int_equal(ends.client.r.stream->bytes_read, 4);
+  assert_true(ends.client.sessions > 0);
+  ends_close(&ends);
+}
+
+static void test_handshake_and_echo(void **state)
+{
+  (void)state;
+  each_version(check_echo);
+}
+
+static void check_large(void)
+{
+  struct ends ends;
+  uint8_t *data = pattern(LARGE);
+  ends_shake(&ends, &plain_server, &plain_client);
+  assert_int_equal(write_bytes(&ends.client, data, LARGE), ML_PENDING);
+  assert_int_equal(write_bytes(&ends.server, data, LARGE), ML_PENDING);
+  turn_until_length(&ends.server.r, LARGE);
+  turn_until_length(&ends.client.r, LARGE);
+  turn_until(&ends.client.r.count[WRITTEN], 1);
+  turn_until(&ends.server.r.count[WRITTEN], 1);
+  assert_memory_equal(ends.server.r.bytes, data, LARGE);
+  assert_memory_equal(ends.client.r.bytes, data, LARGE);
+  assert_int_equal(ml_stream_queued(ends.client.r.stream), 0);
+  ends_close(&ends);
+  free(data);
+}
+
+static void test_large_writes_both_ways_at_once(void **state)
+{
+  (void)state;
+  each_version(check_large);
+}
+
+static void check_backpressure(void)
+{
+  struct ends ends;
+  uint8_t *data = pattern(LARGE);
+  ends_shake(&ends, &plain_server, &plain_client);
+  ml_stream_read_stop(ends.server.r.stream);
+  assert_int_equal(write_bytes(&ends.client, data, LARGE), ML_PENDING);
+  turn_until_quiet();
+  assert_int_equal(ends.client.r.count[WRITTEN], 0);
+  assert_int_equal(ends.server.r.len, 0);
+  /* The rest of the write is still the caller's, not encrypted: the queue holds two flushes. */
+  size_t queued = ml_stream_queued(ends.client.r.stream);
+  assert_true(queued > LARGE / 2 && queued <= LARGE + 65536);
+  ml_stream_read_start(ends.server.r.stream);
+  turn_until_length(&ends.server.r, LARGE);
+  turn_until(&ends.client.r.count[WRITTEN], 1);
+  assert_memory_equal(ends.server.r.bytes, data, LARGE);
+  ends_close(&ends);
+  free(data);
+}
+
+static void test_a_peer_that_does_not_read_stops_the_writer(void **state)
+{
+  (void)state;
+  each_version(check_backpressure);
+}
+
+static void check_list(void)
+{
+  struct ml_error err;
+  struct ends ends;
+  uint8_t *data = pattern(200000);
+  struct ml_slice slices[] = {
+      {data, 1}, {NULL, 0}, {data + 1, 99999}, {data + 100000, 0}, {data + 100000, 100000}};
+  ends_shake(&ends, &plain_server, &plain_client);
+  assert_int_equal(ml_stream_write(ends.client.r.stream, NULL, 0, &err), ML_DONE);
+  assert_int_equal(ml_stream_write(ends.client.r.stream, slices + 1, 1, &err), ML_DONE);
+  assert_int_not_equal(ml_stream_write(ends.client.r.stream, slices, 5, &err), ML_FAILED);
+  turn_until_length(&ends.server.r, 200000);
+  assert_int_equal(ends.server.r.len, 200000);
+  assert_memory_equal(ends.server.r.bytes, data, 200000);
+  assert_int_equal(ends.client.r.stream->bytes_written, 200000);
+  ends_close(&ends);
+  free(data);
+}
+
+static void test_a_list_of_slices_arrives_in_order(void **state)
+{
+  (void)state;
+  each_version(check_list);
+}
+
+static void check_early_write(void)
+{
+  struct ends ends;
+  ends_open(&ends, &plain_server, &plain_client);
+  assert_int_equal(write_text(&ends.client, "early"), ML_PENDING);
+  assert_int_equal(write_text(&ends.server, "bird"), ML_PENDING);
+  assert_int_equal(ml_stream_queued(ends.server.r.stream), 4);
+  turn_until_length(&ends.server.r, 5);
+  turn_until_length(&ends.client.r, 4);
+  turn_until(&ends.client.r.count[WRITTEN], 1);
+  turn_until(&ends.server.r.count[WRITTEN], 1);
+  expect_text(&ends.server, "early");
+  expect_text(&ends.client, "bird");
+  assert_false(ends.server.early);
+  assert_false(ends.client.early);
+  ends_close(&ends);
+}
+
+static void test_a_write_before_the_handshake_waits_for_it(void **state)
+{
+  (void)state;
+  each_version(check_early_write);
+}
+
+static void stop_reading(struct recorder *r, enum recorded what)
+{
+  if (what == READ) ml_stream_read_stop(r->stream);
+}
+
+static void check_pause(void)
+{
+  struct ends ends;
+  uint8_t *data = pattern(300000);
+  ends_shake(&ends, &plain_server, &plain_client);
+  ends.server.r.hook = stop_reading;
+  ml_stream_read_stop(ends.server.r.stream);
+  (void)write_bytes(&ends.client, data, 300000);
+  shut(&ends.client);
+  size_t before = 0;
+  while (ends.server.r.count[END] == 0) {
+    turn_until_quiet();
+    assert_int_equal(ends.server.r.len, before); /* not a byte while stopped, and no end */
+    ml_stream_read_start(ends.server.r.stream);
+    int reads = ends.server.r.count[READ];
+    while (ends.server.r.count[READ] == reads && ends.server.r.count[END] == 0)
+      (void)ml_loop_step(loop, false);
+    assert_true(ends.server.r.count[READ] - reads <= 1);
+    before = ends.server.r.len;
+  }
+  assert_int_equal(ends.server.r.len, 300000);
+  assert_memory_equal(ends.server.r.bytes, data, 300000);
+  assert_int_equal(ends.server.r.count[END], 1);
+  ends_close(&ends);
+  free(data);
+}
+
+static void test_stopping_keeps_what_openssl_has_decrypted(void **state)
+{
+  (void)state;
+  each_version(check_pause);
+}
+
+static void check_half_close(void)
+{
+  struct ml_error err;
+  struct ml_slice slice = {(const uint8_t *)"x", 1};
+  struct ends ends;
+  ends_shake(&ends, &plain_server, &plain_client);
+  shut(&ends.client);
+  assert_int_equal(ml_stream_write(ends.client.r.stream, &slice, 1, &err), ML_FAILED);
+  assert_string_equal(err.code, "EPIPE");
+  turn_until(&ends.client.r.count[SHUTDOWN], 1);
+  turn_until(&ends.server.r.count[END], 1);
+  (void)write_text(&ends.server, "still here");
+  turn_until_length(&ends.client.r, 10);
+  assert_int_equal(ends.client.r.count[END], 0);
+  shut(&ends.server);
+  turn_until(&ends.client.r.count[END], 1);
+  turn_until(&ends.server.r.count[SHUTDOWN], 1);
+  turn_until_quiet();
+  assert_int_equal(ends.client.r.count[END], 1);
+  assert_int_equal(ends.server.r.count[END], 1);
+  assert_int_equal(ends.client.r.count[ERROR] + ends.server.r.count[ERROR], 0);
+  ends_close(&ends);
+}
+
+static void test_shutdown_leaves_reading_open(void **state)
+{
+  (void)state;
+  each_version(check_half_close);
+}
+
+static void check_both_shut(void)
+{
+  struct ends ends;
+  ends_open(&ends, &plain_server, &plain_client);
+  (void)write_text(&ends.client, "a");
+  (void)write_text(&ends.server, "b");
+  shut(&ends.client); /* before the handshake: behind the writes */
+  shut(&ends.server);
+  turn_until(&ends.client.r.count[END], 1);
+  turn_until(&ends.server.r.count[END], 1);
+  turn_until(&ends.client.r.count[SHUTDOWN], 1);
+  turn_until(&ends.server.r.count[SHUTDOWN], 1);
+  turn_until_quiet();
+  expect_text(&ends.client, "b");
+  expect_text(&ends.server, "a");
+  assert_int_equal(ends.client.r.count[SHUTDOWN] + ends.client.r.count[END], 2);
+  assert_int_equal(ends.client.r.count[ERROR] + ends.server.r.count[ERROR], 0);
+  ends_close(&ends);
+}
+
+static void test_both_sides_shut_down_before_the_handshake_is_over(void **state)
+{
+  (void)state;
+  each_version(check_both_shut);
+}
+
+static void answer_now(struct owner *owner, enum told what)
+{
+  if (what != TOLD_ASK) return;
+  struct ml_tls *tls = ml_tls_stream_engine(owner->tls);
+  uint32_t token = owner->question.token;
+  if (owner->question.ask == ML_ASK_CONTEXT)
+    assert_int_equal(ml_tls_answer_context(tls, token, NULL), 0);
+  else
+    assert_int_equal(ml_tls_answer_identity(tls, token, true), 0);
+  assert_int_equal(ml_tls_answer_identity(tls, token, true), -1);
+}
+
+static void check_answers(void)
+{
+  struct ml_tls_options server = plain_server, client = plain_client;
+  struct ends ends;
+  server.ask_context = client.ask_identity = true;
+  ends_open(&ends, &server, &client);
+  ends.server.told = ends.client.told = answer_now;
+  turn_until(&ends.client.handshakes, 1);
+  turn_until(&ends.server.handshakes, 1);
+  assert_int_equal(ends.server.asks, 1);
+  assert_int_equal(ends.client.asks, 1);
+  ends_close(&ends);
+
+  ends_open(&ends, &server, &client);
+  turn_until(&ends.server.asks, 1);
+  turn_until_quiet();
+  assert_int_equal(ends.client.asks, 0);
+  answer_now(&ends.server, TOLD_ASK);
+  turn_until_quiet();
+  assert_int_equal(ends.client.asks, 0); /* nothing happens before the resume */
+  ml_tls_stream_resume(ends.server.tls);
+  ml_tls_stream_resume(ends.server.tls);
+  turn_until(&ends.client.asks, 1);
+  answer_now(&ends.client, TOLD_ASK);
+  ml_tls_stream_resume(ends.client.tls);
+  turn_until(&ends.client.handshakes, 1);
+  turn_until(&ends.server.handshakes, 1);
+  ml_tls_stream_resume(ends.client.tls); /* harmless when nothing is asked */
+  turn_until_quiet();
+  assert_int_equal(ends.server.asks + ends.client.asks, 2);
+  ends_close(&ends);
+}
+
+static void test_answers_inside_the_question_or_later(void **state)
+{
+  (void)state;
+  each_version(check_answers);
+}
+
+static void answer_no(struct owner *owner, enum told what)
+{
+  if (what != TOLD_ASK) return;
+  struct ml_error err;
+  ml_error_misuse(&err, "ERR_TEST", "thrown by a script");
+  assert_int_equal(ml_tls_answer_failure(ml_tls_stream_engine(owner->tls), owner->question.token,
+                                         SSL_AD_UNRECOGNIZED_NAME, &err),
+                   0);
+}
+
+static void check_failure_answer(void)
+{
+  struct ml_tls_options server = plain_server;
+  struct ends ends;
+  server.ask_context = true;
+  ends_open(&ends, &server, &plain_client);
+  ends.server.told = answer_no;
+  turn_until(&ends.server.r.count[ERROR], 1);
+  owner_close(&ends.client);
+  expect_error(&ends.server, "ERR_TEST");
+  ends_close(&ends);
+
+  ends_open(&ends, &server, &plain_client);
+  ends.server.told = answer_no;
+  ends.server.r.close_in = ERROR; /* the alert has left by then */
+  turn_until(&ends.client.r.count[ERROR], 1);
+  assert_int_equal(ends.client.r.error.alert, SSL_AD_UNRECOGNIZED_NAME);
+  assert_int_equal(ends.client.r.error.alert_from, ML_ALERT_PEER);
+  ends_close(&ends);
+}
+
+static void test_a_refusal_reaches_the_peer_as_an_alert(void **state)
+{
+  (void)state;
+  each_version(check_failure_answer);
+}
+
+/* Each callback of the server closes its stream once; then the same on the client. */
+static void check_close_inside(void)
+{
+  struct ml_tls_options server = plain_server, client = plain_client;
+  server.ask_context = client.ask_identity = true;
+  server.want_keylog = client.want_keylog = true;
+  ml_tls_context_enable_keylog(server_context);
+  ml_tls_context_enable_keylog(client_context);
+  for (int round = 0; round < 16; round++) {
+    struct ends ends;
+    uint8_t *data = pattern(1000000);
+    ends_open(&ends, &server, &client);
+    struct owner *closing = round % 2 ? &ends.client : &ends.server;
+    struct owner *other = round % 2 ? &ends.server : &ends.client;
+    ends.server.told = ends.client.told = answer_now;
+    static const enum recorded in[] = {READ, END, WRITTEN, SHUTDOWN};
+    static const enum told on[] = {TOLD_HANDSHAKE, TOLD_ASK, TOLD_NOTE};
+    if (round / 2 < 4) closing->r.close_in = in[round / 2];
+    if (round / 2 >= 4 && round / 2 < 7) closing->close_on = on[round / 2 - 4];
+    (void)write_bytes(&ends.server, data, 1000000);
+    (void)write_bytes(&ends.client, data, 1000000);
+    shut(&ends.server);
+    shut(&ends.client);
+    if (round / 2 == 7) ml_stream_read_stop(other->r.stream);
+    if (round / 2 == 7)
+      turn_until_quiet();
+    else
+      turn_until_closed(closing);
+    ends_close(&ends);
+    free(data);
+  }
+}
+
+static void test_closing_inside_any_callback(void **state)
+{
+  (void)state;
+  each_version(check_close_inside);
+}
+
+static void check_deadline(void)
+{
+  struct ml_tls_options server = plain_server;
+  struct ends ends;
+  server.ask_context = true;
+  ends_open(&ends, &server, &plain_client);
+  ml_tls_stream_deadline(ends.server.tls, 0.01);
+  turn_until(&ends.server.r.count[ERROR], 1);
+  expect_error(&ends.server, "ERR_TLS_HANDSHAKE_TIMEOUT");
+  /* An answer now is harmless. */
+  answer_now(&ends.server, TOLD_ASK);
+  ml_tls_stream_resume(ends.server.tls);
+  turn_until_quiet();
+  assert_int_equal(ends.server.handshakes, 0);
+  ends_close(&ends);
+
+  ends_open(&ends, &plain_server, &plain_client);
+  ml_tls_stream_deadline(ends.server.tls, 30);
+  ml_tls_stream_deadline(ends.server.tls, 0.5);
+  ml_tls_stream_deadline(ends.client.tls, 0.001);
+  ends.client.r.close_in = ERROR;
+  ml_tls_stream_deadline(ends.client.tls, 0);
+  turn_until(&ends.client.handshakes, 1);
+  turn_until(&ends.server.handshakes, 1);
+  ml_tls_stream_deadline(ends.client.tls, 0.001); /* too late to matter */
+  ends_close(&ends);
+}
+
+static void test_a_deadline_ends_the_handshake_only(void **state)
+{
+  (void)state;
+  each_version(check_deadline);
+}
+
+static void check_wrong_peer(void)
+{
+  struct identity other = make_identity("other.test");
+  struct ml_tls_context *distrusting = make_context(NULL, &other, 0);
+  struct ends ends;
+  int fds[2];
+  make_sockets(fds);
+  owner_open(&ends.server, adopt(fds[0]), make_engine(server_context, &plain_server));
+  owner_open(&ends.client, adopt(fds[1]), make_engine(distrusting, &plain_client));
+  ends.client.r.close_in = ERROR;
+  turn_until(&ends.server.r.count[ERROR], 1);
+  turn_until(&ends.client.r.count[ERROR], 1);
+  expect_error(&ends.client, "DEPTH_ZERO_SELF_SIGNED_CERT");
+  expect_error(&ends.server, "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA");
+  turn_until_quiet();
+  assert_int_equal(ends.server.r.count[ERROR], 1);
+  assert_int_equal(ends.server.r.count[END], 0);
+  struct ml_error err;
+  struct ml_slice slice = {(const uint8_t *)"x", 1};
+  assert_int_equal(ml_stream_write(ends.server.r.stream, &slice, 1, &err), ML_FAILED);
+  assert_int_equal(ml_stream_shutdown(ends.server.r.stream, &err), ML_FAILED);
+  ml_stream_read_start(ends.server.r.stream);
+  ends_close(&ends);
+  ml_tls_context_unref(distrusting);
+  free_identity(&other);
+}
+
+static void test_the_alert_leaves_before_the_owner_closes(void **state)
+{
+  (void)state;
+  each_version(check_wrong_peer);
+}
+
+/* TLS inside TLS, the outer on sockets. */
+static void check_nested(void)
+{
+  struct ends outer, inner;
+  uint8_t *data = pattern(1000000);
+  ends_shake(&outer, &plain_server, &plain_client);
+  turn_until(&outer.client.sessions, 1);
+  owner_open(&inner.server, outer.server.r.stream, make_engine(server_context, &plain_server));
+  owner_open(&inner.client, outer.client.r.stream, make_engine(client_context, &plain_client));
+  turn_until(&inner.client.handshakes, 1);
+  turn_until(&inner.server.handshakes, 1);
+  (void)write_bytes(&inner.client, data, 1000000);
+  turn_until_length(&inner.server.r, 1000000);
+  assert_memory_equal(inner.server.r.bytes, data, 1000000);
+  assert_ptr_equal(ml_sock_from(ml_stream_transport(inner.server.r.stream)),
+                   ml_stream_transport(inner.server.r.stream));
+  shut(&inner.client);
+  turn_until(&inner.server.r.count[END], 1);
+  shut(&inner.server);
+  turn_until(&inner.client.r.count[END], 1);
+  ends_close(&inner); /* the outer streams go with them */
+  assert_int_equal(outer.client.r.len, 0);
+  free(data);
+}
+
+static void test_tls_over_tls(void **state)
+{
+  (void)state;
+  each_version(check_nested);
+}
+
+/* The outer handshake is not even begun when the inner stream stands on it. */
+static void check_nested_early(void)
+{
+  struct ends outer, inner;
+  struct ml_tls_options asking = plain_server;
+  ends_open(&outer, &plain_server, &plain_client);
+  owner_open(&inner.server, outer.server.r.stream, make_engine(server_context, &plain_server));
+  owner_open(&inner.client, outer.client.r.stream, make_engine(client_context, &plain_client));
+  turn_until(&inner.client.handshakes, 1);
+  turn_until(&inner.server.handshakes, 1);
+  ends_close(&inner);
+
+  asking.ask_context = true; /* which nobody is there to answer */
+  ends_open(&outer, &asking, &plain_client);
+  owner_open(&inner.server, outer.server.r.stream, make_engine(server_context, &plain_server));
+  owner_open(&inner.client, outer.client.r.stream, make_engine(client_context, &plain_client));
+  turn_until(&inner.server.r.count[ERROR], 1);
+  turn_until(&inner.client.r.count[ERROR], 1);
+  ends_close(&inner);
+}
+
+static void test_tls_over_tls_before_the_outer_handshake(void **state)
+{
+  (void)state;
+  each_version(check_nested_early);
+}
+
+/* Waits for the next read inside each read. */
+static void run_inside(struct recorder *r, enum recorded what)
+{
+  int reads = r->count[READ];
+  while (what == READ && r->len < 200000 && r->count[READ] == reads)
+    (void)ml_loop_step(loop, false);
+}
+
+static void check_nested_loop(void)
+{
+  struct ends ends;
+  uint8_t *data = pattern(200000);
+  ends_shake(&ends, &plain_server, &plain_client);
+  ends.server.r.hook = run_inside;
+  (void)write_bytes(&ends.client, data, 200000);
+  shut(&ends.client);
+  turn_until(&ends.server.r.count[END], 1);
+  turn_until_quiet();
+  assert_int_equal(ends.server.r.count[END], 1);
+  assert_int_equal(ends.server.r.len, 200000);
+  assert_memory_equal(ends.server.r.bytes, data, 200000);
+  ends_close(&ends);
+  free(data);
+}
+
+static void test_the_loop_may_run_inside_a_read(void **state)
+{
+  (void)state;
+  each_version(check_nested_loop);
+}
+
+static void run_until_end(struct owner *owner, enum told what)
+{
+  if (what != TOLD_HANDSHAKE) return;
+  while (owner->r.count[END] == 0)
+    (void)ml_loop_step(loop, false);
+  recorder_close(&owner->r);
+}
+
+static void check_nested_handshake(void)
+{
+  struct ends ends;
+  ends_open(&ends, &plain_server, &plain_client);
+  ends.server.told = run_until_end;
+  (void)write_text(&ends.client, "all of it");
+  shut(&ends.client);
+  turn_until_closed(&ends.server);
+  expect_text(&ends.server, "all of it");
+  assert_int_equal(ends.server.handshakes, 1);
+  ends_close(&ends);
+}
+
+static void test_the_loop_may_run_inside_on_handshake(void **state)
+{
+  (void)state;
+  each_version(check_nested_handshake);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_handshake_and_echo),
+      cmocka_unit_test(test_large_writes_both_ways_at_once),
+      cmocka_unit_test(test_a_peer_that_does_not_read_stops_the_writer),
+      cmocka_unit_test(test_a_list_of_slices_arrives_in_order),
+      cmocka_unit_test(test_a_write_before_the_handshake_waits_for_it),
+      cmocka_unit_test(test_stopping_keeps_what_openssl_has_decrypted),
+      cmocka_unit_test(test_shutdown_leaves_reading_open),
+      cmocka_unit_test(test_both_sides_shut_down_before_the_handshake_is_over),
+      cmocka_unit_test(test_answers_inside_the_question_or_later),
+      cmocka_unit_test(test_a_refusal_reaches_the_peer_as_an_alert),
+      cmocka_unit_test(test_closing_inside_any_callback),
+      cmocka_unit_test(test_a_deadline_ends_the_handshake_only),
+      cmocka_unit_test(test_the_alert_leaves_before_the_owner_closes),
+      cmocka_unit_test(test_tls_over_tls),
+      cmocka_unit_test(test_tls_over_tls_before_the_outer_handshake),
+      cmocka_unit_test(test_the_loop_may_run_inside_a_read),
+      cmocka_unit_test(test_the_loop_may_run_inside_on_handshake),
+  };
+  return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,42 @@
+// Node's TLS server as a peer of specs: echoes, and prints "name=value" facts of each connection. Environment:
+//
+//   CERT, KEY, CA           PEMs
+//   OTHER_CERT, OTHER_KEY   served under the name OTHER_NAME
+//   ALPN                    names with commas between
+//   MAX_VERSION             "TLSv1.2"
+//   REQUEST_CERT=yes        asks for client certificates; REJECT=no takes bad ones too
+//
+// Prints "port=…" when it listens. It ends when its standard input does.
+'use strict';
+const tls = require('tls');
+
+const env = process.env;
+
+function tell(name, value) {
+  console.log(`${name}=${value}`);
+}
+
+const server = tls.createServer({
+  cert: env.CERT,
+  key: env.KEY,
+  ca: env.CA || undefined,
+  maxVersion: env.MAX_VERSION || undefined,
+  ALPNProtocols: env.ALPN ? env.ALPN.split(',') : undefined,
+  requestCert: env.REQUEST_CERT === 'yes',
+  rejectUnauthorized: env.REJECT !== 'no',
+}, (socket) => {
+  tell('servername', socket.servername);
+  tell('protocol', socket.getProtocol());
+  tell('alpn', socket.alpnProtocol);
+  tell('reused', socket.isSessionReused());
+  tell('authorized', socket.authorized);
+  tell('cn', (socket.getPeerCertificate().subject || {}).CN);
+  socket.on('error', (err) => tell('error', err.code));
+  socket.pipe(socket);
+});
+server.on('tlsClientError', (err) => tell('tlsClientError', err.code));
+if (env.OTHER_NAME) {
+  server.addContext(env.OTHER_NAME, { cert: env.OTHER_CERT, key: env.OTHER_KEY });
+}
+server.listen(0, '127.0.0.1', () => tell('port', server.address().port));
+process.stdin.on('end', () => process.exit(0)).resume();

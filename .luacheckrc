@@ -1,5 +1,5 @@
 std = "luajit"
-max_line_length = 110
+max_line_length = 120
 -- Methods take self whether or not they need it.
 self = false
 globals = { "process", "console", "Error", "TypeError", "RangeError" }

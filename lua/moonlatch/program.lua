@@ -286,6 +286,10 @@ function program.start(argv)
     end
   end
   local plan = readArguments(argv)
+  -- OpenSSL reads its configuration when it is first used, which is later than this.
+  if native.options['openssl-config'] then
+    native.process.setenv('OPENSSL_CONF', native.options['openssl-config'])
+  end
   require 'moonlatch.bootstrap'
   require('moonlatch.globals').install()
   replaceOsExit()

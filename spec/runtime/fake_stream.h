@@ -5,6 +5,7 @@
 #ifndef FAKE_STREAM_H
 #define FAKE_STREAM_H
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -158,11 +159,11 @@ static inline void fake_on_task(struct ml_task *task)
   }
 }
 
-static inline void fake_init(struct fake *fake, struct ml_loop *loop)
+static inline void fake_init(struct fake *fake, struct ml_loop *home)
 {
   *fake = (struct fake){.room = SIZE_MAX};
   fake->stream.ops = &fake_ops;
-  fake->stream.loop = loop;
+  fake->stream.loop = home;
   fake->task.run = fake_on_task;
 }
 

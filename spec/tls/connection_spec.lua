@@ -199,7 +199,7 @@ describe('a TLS connection', function()
     end)
   end))
 
-  it('survives being destroyed in any of its events', spec.async(function(done, expect)
+  it('survives being destroyed in any of its events', spec.async(function(done)
     local events = { 'connect', 'secure', 'secureConnect', 'data', 'end' }
     local server, nextEvent
     server = T.serve({}, function(socket)

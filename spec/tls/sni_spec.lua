@@ -105,7 +105,7 @@ describe('SNI', function()
     callback(nil, { key = 'x' })
   end, 'ERR_TLS_INVALID_CONTEXT', 'SecureContext')
 
-  it('ends by the handshake timeout when nobody answers, and later answers do nothing', spec.async(function(done, expect)
+  it('ends by the handshake timeout when nobody answers; later answers do nothing', spec.async(function(done, expect)
     local server, late
     server = T.serve({ handshakeTimeout = 50, SNICallback = function(_, callback)
       late = callback

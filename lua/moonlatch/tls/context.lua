@@ -33,7 +33,8 @@ local M = { SecureContext = SecureContext }
 --- Builds a context from `options` (keys, certificates, trust, protocol choices).
 ---
 --- Wrong types raise ERR_INVALID_ARG_TYPE with the option's name; what OpenSSL refuses (an unreadable PEM, a key
---- that is not the certificate's, a wrong passphrase, an unknown cipher) raises an Error with its code, library and reason.
+--- that is not the certificate's, a wrong passphrase, an unknown cipher) raises an Error with its code, library
+--- and reason.
 ---@param given? table
 ---@return tls.SecureContext
 function M.createSecureContext(given)

@@ -1,4 +1,5 @@
 --- What the command line and the environment say about TLS: defaults and extra trust.
+local keylog = require 'moonlatch.tls.keylog'
 local native = require 'moonlatch.native'
 
 -- Program options that set a default, as [option] = { field, value }; a later one in this list wins.
@@ -42,4 +43,5 @@ return function(tls, errors)
   local given = native.options or {}
   defaults(tls, given)
   trust(given, errors)
+  keylog.start()
 end

@@ -4,6 +4,7 @@
 local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
 local handlers = require 'moonlatch.net.handlers'
+local keylog = require 'moonlatch.tls.keylog'
 local native = require 'moonlatch.native'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
@@ -106,8 +107,9 @@ end
 local function nativeOptions(self)
   local o = self._tls
   local server = o.server
-  local keylog = self:listenerCount('keylog') > 0 or (server and server:listenerCount('keylog') > 0)
-  if keylog then
+  local wanted = keylog.enabled or self:listenerCount('keylog') > 0
+    or (server ~= nil and server:listenerCount('keylog') > 0)
+  if wanted then
     o.context.context:enableKeylog()
   end
   return {
@@ -117,7 +119,7 @@ local function nativeOptions(self)
     requestCert = o.requestCert,
     rejectUnauthorized = o.rejectUnauthorized,
     wantSessions = not o.isServer,
-    wantKeylog = keylog,
+    wantKeylog = wanted,
     servername = not o.isServer and o.servername or nil,
     alpn = o.alpn,
     session = o.session or nil,
@@ -337,6 +339,9 @@ end
 
 ---@package
 function TLSSocket:_onKeylog(line)
+  if keylog.enabled then
+    keylog.write(line)
+  end
   local server = self._tls.server
   if server then
     server:emit('keylog', line, self)

@@ -1,0 +1,137 @@
+-- Each example does what its first lines say.
+local process = require 'process'
+local spec = require 'moonlatch.spec'
+local P = require 'spec.support.peers'
+local T = require 'spec.support.tls'
+
+local ROOT = process.cwd()
+
+-- Starts an example in `dir`, where it may leave files.
+local function start(name, dir, arguments, options)
+  local argv = { process.execPath, ROOT .. '/examples/' .. name .. '.lua' }
+  for _, argument in ipairs(arguments or {}) do
+    argv[#argv + 1] = tostring(argument)
+  end
+  return spec.command(argv, T.merged({ cwd = dir, input = false }, options))
+end
+
+local function startServer(await, name, dir, arguments)
+  local server = start(name, dir, arguments)
+  local port = P.waitFor(await, server, 'stdout', 'listening on port (%d+)\n')
+  return server, tonumber(port)
+end
+
+-- The example's end as a shell sees it.
+local function ended(await, command)
+  if command.waiting > 0 then
+    await(command, 'exit')
+  end
+  return command.status, command.stdout, command.stderr
+end
+
+local function echoThroughExampleClient(await, files, port, arguments)
+  local client = start('echo_client', files.dir, { port, unpack(arguments or {}) })
+  P.waitFor(await, client, 'stdout', 'welcome!\n')
+  client.stdin:write('first line\n')
+  P.waitFor(await, client, 'stdout', 'first line\n')
+  client.stdin:finish('second line\n')
+  return ended(await, client)
+end
+
+describe('examples/echo_server.lua', function()
+  it('makes its own certificate, welcomes and echoes', P.test({}, function(await, files)
+    local server, port = startServer(await, 'echo_server', files.dir, { 0 })
+    local status, stdout, stderr = P.sClientEcho(await, port,
+      { '-CAfile', files.dir .. '/echo-ca.pem', '-verify_return_error', '-verify_hostname', 'localhost' })
+    assert.equal(0, status, stderr)
+    assert.matches('welcome!\n', stdout)
+    P.waitFor(await, server, 'stdout', 'connected: %S+, TLSv1%.3, TLS_AES_256_GCM_SHA384\n')
+    server:kill()
+    assert.equal(0, (ended(await, server)))
+  end))
+
+  it('serves with the files that it is given, and survives a client that breaks off', P.test(
+    { own = T.localhost }, function(await, files)
+      local server, port = startServer(await, 'echo_server', files.dir, { 0, files.own_key, files.own_cert })
+      P.run(await, { 'curl', '--silent', '--noproxy', '*', 'http://127.0.0.1:' .. port })
+      P.waitFor(await, server, 'stdout', 'handshake failed: Error: error:0A00009C:SSL routines::http request\n')
+      P.ownClientEcho(await, port, {}, 'hello\n', 'welcome!\nhello\n')
+      server:kill()
+      assert.equal(0, (ended(await, server)))
+    end))
+end)
+
+describe('examples/echo_client.lua', function()
+  it('carries standard input to the echo server and back', P.test({}, function(await, files)
+    local server, port = startServer(await, 'echo_server', files.dir, { 0 })
+    local status, stdout, stderr = echoThroughExampleClient(await, files, port)
+    assert.equal('welcome!\nfirst line\nsecond line\n', stdout)
+    assert.matches('^connected: authorized, TLSv1%.3, TLS_', stderr)
+    assert.equal(0, status)
+    P.stop(await, server)
+  end))
+
+  it('takes a certificate file and a host', P.test({}, function(await, files)
+    local server, port = startServer(await, 'echo_server', files.dir, { 0 })
+    local status, stdout = echoThroughExampleClient(await, files, port,
+      { files.dir .. '/echo-ca.pem', '127.0.0.1' })
+    assert.equal('welcome!\nfirst line\nsecond line\n', stdout)
+    assert.equal(0, status)
+    P.stop(await, server)
+  end))
+
+  it('does not talk to a server that it cannot verify', P.test({}, function(await, files)
+    local server, port = startServer(await, 'echo_server', files.dir, { 0 })
+    local client = start('echo_client', files.dir, { port, files.ca }, { input = 'secret\n' })
+    local status, stdout, stderr = ended(await, client)
+    assert.equal(1, status)
+    assert.equal('', stdout)
+    assert.matches('unable to verify the first certificate', stderr)
+    P.stop(await, server)
+  end))
+end)
+
+describe('examples/mutual_tls.lua', function()
+  it('lets one client in and turns the other away', P.test({}, function(await, files)
+    local status, stdout, stderr = ended(await, start('mutual_tls', files.dir))
+    assert.equal('', stderr)
+    assert.equal(0, status)
+    assert.equal('with a certificate: hello ada\n', stdout:match('^[^\n]*\n'))
+    -- The two ends of the refusal are two events: which is told first is open.
+    assert.matches('\nserver: turned away: ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE\n', stdout)
+    assert.matches('\nwithout one: ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED\n', stdout)
+  end))
+end)
+
+describe('examples/sni_server.lua', function()
+  it('shows itself under both names, and under one that nobody serves', P.test({}, function(await, files)
+    local status, stdout, stderr = ended(await, start('sni_server', files.dir))
+    assert.equal('', stderr)
+    assert.equal(0, status)
+    local lines = {}
+    for line in stdout:gmatch('[^\n]+') do
+      lines[#lines + 1] = line
+    end
+    assert.matches('^listening on port %d+$', table.remove(lines, 1))
+    assert.same({
+      'alpha.example: certificate for DNS:alpha.example',
+      'alpha.example: served as alpha.example',
+      'beta.example: certificate for DNS:beta.example',
+      'beta.example: served as beta.example',
+    }, { unpack(lines, 1, 4) })
+    table.sort(lines)
+    assert.equal('gamma.example: ERR_TLS_CERT_ALTNAME_INVALID', lines[#lines - 1])
+    assert.matches('^handshake failed: .*sslv3 alert bad certificate', lines[#lines])
+  end))
+
+  it('serves other clients when it is given a port', P.test({}, function(await, files)
+    local server, port = startServer(await, 'sni_server', files.dir, { 0 })
+    for _, name in ipairs { 'alpha.example', 'beta.example' } do
+      local _, stdout = P.run(await, { 'openssl', 's_client', '-connect', '127.0.0.1:' .. port, '-servername', name,
+        '-ign_eof' })
+      assert.matches('subject=CN = ' .. name:gsub('%p', '%%%0') .. '\n', stdout)
+      assert.matches('served as ' .. name:gsub('%p', '%%%0') .. '\n', stdout)
+    end
+    P.stop(await, server)
+  end))
+end)

@@ -1,0 +1,606 @@
+/* TLS streams over a lower stream that the test plays, with an engine at the other end. */
+#include "tls_ends.h"
+
+#include "fake_stream.h"
+
+/* The stream under test, what it stands on, and the peer. */
+struct bench {
+  struct fake lower;
+  struct owner owner;
+  struct ml_tls *peer;
+  enum ml_tls_result peer_result;
+};
+
+static void bench_open(struct bench *bench, const struct ml_tls_options *options)
+{
+  bool server = options->server;
+  *bench = (struct bench){0};
+  fake_init(&bench->lower, loop);
+  owner_open(&bench->owner, &bench->lower.stream,
+             make_engine(server ? server_context : client_context, options));
+  bench->peer = server ? make_engine(client_context, &plain_client)
+                       : make_engine(server_context, &plain_server);
+  bench->peer_result = ml_tls_handshake(bench->peer);
+}
+
+/* Hands the peer's output to the stream. */
+static void bench_give(struct bench *bench)
+{
+  struct ml_buf *out = ml_tls_output(bench->peer);
+  if (ml_buf_size(out)) fake_give(&bench->lower, ml_buf_data(out), ml_buf_size(out));
+  ml_buf_free(out);
+}
+
+/* Lets the peer take what the stream has put out; returns bytes of cleartext. */
+static size_t bench_take(struct bench *bench)
+{
+  static uint8_t cleartext[65536];
+  struct ml_buf *sent = &bench->lower.outbox;
+  size_t total = 0, n;
+  assert_int_equal(ml_tls_input(bench->peer, ml_buf_data(sent), ml_buf_size(sent)), 0);
+  if (!ml_tls_established(bench->peer)) bench->peer_result = ml_tls_handshake(bench->peer);
+  if (ml_tls_established(bench->peer)) {
+    while ((bench->peer_result = ml_tls_read(bench->peer, cleartext, sizeof(cleartext), &n)) ==
+           ML_TLS_OK)
+      total += n;
+  }
+  assert_int_equal(ml_tls_input_end(bench->peer), 0);
+  ml_buf_free(sent);
+  return total;
+}
+
+static void bench_shake(struct bench *bench)
+{
+  for (int i = 0; i < 1000 && bench->owner.handshakes == 0; i++) {
+    bench_give(bench);
+    turn_until_quiet();
+    (void)bench_take(bench);
+  }
+  assert_int_equal(bench->owner.handshakes, 1);
+  for (int i = 0; i < 10; i++) {
+    bench_give(bench);
+    turn_until_quiet();
+    (void)bench_take(bench);
+  }
+  assert_true(ml_tls_established(bench->peer));
+}
+
+static void bench_close(struct bench *bench)
+{
+  bool open = bench->owner.r.stream != NULL;
+  if (open) assert_false(bench->lower.closed);
+  owner_close(&bench->owner);
+  assert_true(bench->lower.closed);
+  turn_until_quiet();
+  assert_false(ml_loop_alive(loop));
+  fake_free(&bench->lower);
+  ml_tls_free(bench->peer);
+}
+
+static void peer_write(struct bench *bench, const void *data, size_t len)
+{
+  size_t done;
+  assert_int_equal(ml_tls_write(bench->peer, data, len, &done), ML_TLS_OK);
+  bench_give(bench);
+}
+
+static const struct ml_tls_options *const roles[] = {&plain_server, &plain_client};
+
+static void check_bytewise(void)
+{
+  for (int i = 0; i < 2; i++) {
+    struct bench bench;
+    bench_open(&bench, roles[i]);
+    bench.lower.chunk = 1;
+    bench_shake(&bench);
+    peer_write(&bench, "drop by drop", 12);
+    turn_until_length(&bench.owner.r, 12);
+    expect_text(&bench.owner, "drop by drop");
+    bench_close(&bench);
+  }
+}
+
+static void test_one_byte_at_a_time(void **state)
+{
+  (void)state;
+  each_version(check_bytewise);
+}
+
+static void check_reluctant(void)
+{
+  static uint8_t data[500000];
+  for (int i = 0; i < 2; i++) {
+    struct bench bench;
+    size_t total = 0;
+    bench_open(&bench, roles[i]);
+    bench_shake(&bench);
+    bench.lower.room = 10;
+    assert_int_equal(write_bytes(&bench.owner, data, sizeof(data)), ML_PENDING);
+    for (int turn = 0; turn < 1000 && total < sizeof(data); turn++) {
+      turn_until_quiet();
+      assert_int_equal(bench.owner.r.count[WRITTEN], 0);
+      /* No more than one flush is encrypted ahead of what the lower stream takes. */
+      assert_true(bench.lower.held.len <= 140000);
+      assert_true(ml_buf_size(ml_tls_output(ml_tls_stream_engine(bench.owner.tls))) <= 70000);
+      bench.lower.room = 1000;
+      fake_take(&bench.lower);
+      total += bench_take(&bench);
+    }
+    assert_int_equal(total, sizeof(data));
+    bench.lower.room = SIZE_MAX;
+    turn_until_quiet();
+    assert_int_equal(bench.owner.r.count[WRITTEN], 1);
+    bench_close(&bench);
+  }
+}
+
+static void test_encrypts_no_further_than_the_lower_stream_takes(void **state)
+{
+  (void)state;
+  each_version(check_reluctant);
+}
+
+static void check_budget(void)
+{
+  static uint8_t data[4 * 1024 * 1024];
+  struct ml_slice slices[] = {{data, 10}, {data + 10, sizeof(data) - 10}};
+  struct ml_error err;
+  struct bench bench;
+  bench_open(&bench, &plain_client);
+  bench_shake(&bench);
+  assert_int_equal(ml_stream_write(bench.owner.r.stream, slices, 2, &err), ML_PENDING);
+  size_t largest = 0, before = ml_buf_size(&bench.lower.outbox);
+  assert_true(before < 400000);
+  while (bench.owner.r.count[WRITTEN] == 0) {
+    (void)ml_loop_step(loop, false);
+    size_t step = ml_buf_size(&bench.lower.outbox) - before;
+    before += step;
+    if (step > largest) largest = step;
+  }
+  /* Others had their turn in between, though the lower stream takes all it gets. */
+  assert_true(largest < 1000000);
+  assert_int_equal(bench_take(&bench), sizeof(data));
+  bench_close(&bench);
+}
+
+static void test_a_large_write_is_spread_over_turns(void **state)
+{
+  (void)state;
+  each_version(check_budget);
+}
+
+/* Ends the lower stream after each possible number of bytes of the peer's first flight. */
+static void check_end_in_handshake(void)
+{
+  for (int i = 0; i < 2; i++) {
+    for (size_t n = 0; n < 300; n = n ? n * 3 : 1) {
+      struct bench bench;
+      bench_open(&bench, roles[i]);
+      turn_until_quiet();
+      (void)bench_take(&bench);
+      struct ml_buf *out = ml_tls_output(bench.peer);
+      assert_true(ml_buf_size(out) > n || n > 200);
+      if (n) fake_give(&bench.lower, ml_buf_data(out), n < ml_buf_size(out) ? n : 1);
+      fake_end(&bench.lower);
+      turn_until_quiet();
+      expect_error(&bench.owner, "ECONNRESET");
+      assert_int_equal(bench.owner.r.error.origin, ML_ORIGIN_TLS);
+      assert_true(bench.owner.r.error.reason[0] != '\0');
+      assert_int_equal(bench.owner.r.count[END] + bench.owner.handshakes, 0);
+      bench_close(&bench);
+    }
+  }
+}
+
+static void test_the_end_during_the_handshake_is_a_reset(void **state)
+{
+  (void)state;
+  each_version(check_end_in_handshake);
+}
+
+static void check_end_while_asked(void)
+{
+  struct ml_tls_options server = plain_server;
+  struct bench bench;
+  server.ask_context = true;
+  bench_open(&bench, &server);
+  bench_give(&bench);
+  turn_until_quiet();
+  assert_int_equal(bench.owner.asks, 1);
+  fake_end(&bench.lower);
+  turn_until_quiet();
+  expect_error(&bench.owner, "ECONNRESET");
+  assert_int_equal(ml_tls_answer_context(ml_tls_stream_engine(bench.owner.tls),
+                                         bench.owner.question.token, NULL),
+                   0);
+  ml_tls_stream_resume(bench.owner.tls);
+  turn_until_quiet();
+  assert_int_equal(bench.owner.r.count[ERROR], 1);
+  bench_close(&bench);
+}
+
+static void test_the_end_while_an_answer_is_outstanding(void **state)
+{
+  (void)state;
+  each_version(check_end_while_asked);
+}
+
+static void check_flood_while_asked(void)
+{
+  static uint8_t junk[60000];
+  struct ml_tls_options server = plain_server;
+  struct bench bench;
+  server.ask_context = true;
+  bench_open(&bench, &server);
+  bench_give(&bench);
+  turn_until_quiet();
+  for (int i = 0; i < 20; i++) {
+    fake_give(&bench.lower, junk, sizeof(junk));
+    turn_until_quiet();
+  }
+  assert_false(bench.lower.reading);
+  assert_true(ml_tls_input_kept(ml_tls_stream_engine(bench.owner.tls)) <= 140000);
+  bench_close(&bench);
+}
+
+static void test_a_flood_while_an_answer_is_outstanding_is_not_read(void **state)
+{
+  (void)state;
+  each_version(check_flood_while_asked);
+}
+
+static void check_ends(void)
+{
+  for (int notify = 0; notify < 2; notify++) {
+    struct bench bench;
+    bench_open(&bench, &plain_server);
+    bench_shake(&bench);
+    peer_write(&bench, "bye", 3);
+    if (notify) (void)ml_tls_close(bench.peer);
+    bench_give(&bench);
+    ml_stream_read_stop(bench.owner.r.stream);
+    fake_end(&bench.lower);
+    turn_until_quiet();
+    assert_int_equal(bench.owner.r.count[END] + bench.owner.r.count[READ], 0);
+    ml_stream_read_start(bench.owner.r.stream);
+    turn_until_quiet();
+    expect_text(&bench.owner, "bye");
+    assert_int_equal(bench.owner.r.count[END], 1);
+    assert_int_equal(bench.owner.r.count[ERROR], 0);
+    (void)write_text(&bench.owner, "answer");
+    shut(&bench.owner);
+    turn_until_quiet();
+    assert_true(bench.lower.shut);
+    assert_int_equal(bench.owner.r.count[SHUTDOWN], 1);
+    assert_int_equal(bench_take(&bench), 6);
+    assert_int_equal(bench.peer_result, ML_TLS_END);
+    bench_close(&bench);
+  }
+}
+
+static void test_the_end_with_and_without_close_notify(void **state)
+{
+  (void)state;
+  each_version(check_ends);
+}
+
+/* Bytes behind the peer's close_notify are nobody's. */
+static void check_after_close(void)
+{
+  struct bench bench;
+  bench_open(&bench, &plain_server);
+  bench_shake(&bench);
+  (void)ml_tls_close(bench.peer);
+  bench_give(&bench);
+  turn_until_quiet();
+  fake_give(&bench.lower, "garbage", 7);
+  fake_end(&bench.lower);
+  turn_until_quiet();
+  assert_int_equal(bench.owner.r.count[END], 1);
+  assert_int_equal(bench.owner.r.count[ERROR], 0);
+  bench_close(&bench);
+}
+
+static void test_nothing_is_read_behind_close_notify(void **state)
+{
+  (void)state;
+  each_version(check_after_close);
+}
+
+static void check_lower_failures(void)
+{
+  static uint8_t data[300000];
+  struct ml_error err;
+  struct ml_slice slice = {data, sizeof(data)};
+  struct bench bench;
+
+  bench_open(&bench, &plain_client); /* before anything */
+  fake_break(&bench.lower, ECONNREFUSED);
+  turn_until_quiet();
+  expect_error(&bench.owner, "ECONNREFUSED");
+  bench_close(&bench);
+
+  bench_open(&bench, &plain_client); /* the first write */
+  bench.lower.fails = true;
+  turn_until_quiet();
+  expect_error(&bench.owner, "EPIPE");
+  assert_int_equal(bench.lower.writes, 1);
+  bench_close(&bench);
+
+  bench_open(&bench, &plain_client); /* with output gathered, and with output under way */
+  bench_shake(&bench);
+  (void)write_text(&bench.owner, "gathered");
+  fake_break(&bench.lower, ECONNRESET);
+  bench.lower.room = 0;
+  turn_until_quiet();
+  expect_error(&bench.owner, "ECONNRESET");
+  bench_close(&bench);
+
+  bench_open(&bench, &plain_client); /* a write that fails at once says so itself */
+  bench_shake(&bench);
+  bench.lower.fails = true;
+  assert_int_equal(ml_stream_write(bench.owner.r.stream, &slice, 1, &err), ML_FAILED);
+  assert_string_equal(err.code, "EPIPE");
+  turn_until_quiet();
+  assert_int_equal(bench.owner.r.count[ERROR], 0);
+  bench_close(&bench);
+
+  bench_open(&bench, &plain_client); /* the shutdown */
+  bench_shake(&bench);
+  bench.lower.shut_pending = true;
+  shut(&bench.owner);
+  turn_until_quiet();
+  assert_int_equal(bench.owner.r.count[SHUTDOWN], 0);
+  bench.lower.stream.events->on_shutdown(&bench.lower.stream);
+  assert_int_equal(bench.owner.r.count[SHUTDOWN], 1);
+  fake_break(&bench.lower, ECONNRESET);
+  bench.owner.r.close_in = ERROR;
+  turn_until_quiet();
+  expect_error(&bench.owner, "ECONNRESET");
+  bench_close(&bench);
+}
+
+static void test_failures_of_the_lower_stream_are_told_once(void **state)
+{
+  (void)state;
+  each_version(check_lower_failures);
+}
+
+static void check_alert(void)
+{
+  struct bench bench;
+  bench_open(&bench, &plain_server);
+  bench_shake(&bench);
+  static const uint8_t record[] = {23, 3, 3, 0, 32, 1, 2, 3,  4,  5,  6,  7,  8,
+                                   9,  1, 1, 1, 1,  1, 1, 1,  1,  1,  1,  1,  1,
+                                   1,  1, 1, 1, 1,  1, 1, 11, 12, 13, 14, 15, 16};
+  peer_write(&bench, "first", 5);
+  fake_give(&bench.lower, record, sizeof(record));
+  bench.owner.r.close_in = ERROR;
+  turn_until_quiet();
+  expect_text(&bench.owner, "first");
+  expect_error(&bench.owner, "ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC");
+  assert_int_equal(bench.owner.r.error.alert, SSL_AD_BAD_RECORD_MAC);
+  assert_int_equal(bench.owner.r.error.alert_from, ML_ALERT_LOCAL);
+  (void)bench_take(&bench);
+  assert_int_equal(bench.peer_result, ML_TLS_ERROR);
+  assert_int_equal(ml_tls_error(bench.peer)->alert, SSL_AD_BAD_RECORD_MAC);
+  bench_close(&bench);
+}
+
+static void test_a_forged_record_is_answered_with_an_alert(void **state)
+{
+  (void)state;
+  each_version(check_alert);
+}
+
+static void check_http(void)
+{
+  static const char request[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  struct bench bench;
+  bench_open(&bench, &plain_server);
+  fake_give(&bench.lower, request, sizeof(request) - 1);
+  turn_until_quiet();
+  expect_error(&bench.owner, "ERR_SSL_HTTP_REQUEST");
+  bench_close(&bench);
+}
+
+static void test_plain_http_is_named(void **state)
+{
+  (void)state;
+  each_version(check_http);
+}
+
+static void check_feed(void)
+{
+  struct bench bench;
+  bench = (struct bench){0};
+  fake_init(&bench.lower, loop);
+  bench.peer = make_engine(client_context, &plain_client);
+  (void)ml_tls_handshake(bench.peer);
+  struct ml_buf *hello = ml_tls_output(bench.peer);
+  struct ml_tls_stream *tls =
+      ml_tls_stream_new(&bench.lower.stream, make_engine(server_context, &plain_server),
+                        &recorder_events, &owner_events, &bench.owner);
+  bench.owner.tls = tls;
+  bench.owner.r.stream = ml_tls_stream_base(tls);
+  assert_int_equal(ml_tls_stream_feed(tls, ml_buf_data(hello), 10), 0);
+  assert_int_equal(ml_tls_stream_feed(tls, ml_buf_data(hello) + 10, ml_buf_size(hello) - 10), 0);
+  ml_buf_free(hello);
+  ml_stream_read_start(bench.owner.r.stream);
+  turn_until_quiet();
+  assert_int_equal(bench.lower.writes, 0); /* not before the start */
+  ml_tls_stream_start(tls);
+  ml_tls_stream_start(tls);
+  turn_until_quiet();
+  assert_int_equal(bench.lower.writes, 1); /* the whole flight in one */
+  (void)bench_take(&bench);
+  bench_shake(&bench);
+  bench_close(&bench);
+}
+
+static void test_bytes_read_before_the_stream_existed(void **state)
+{
+  (void)state;
+  each_version(check_feed);
+}
+
+static void check_no_start(void)
+{
+  struct fake lower;
+  struct owner owner = {0};
+  fake_init(&lower, loop);
+  owner.tls = ml_tls_stream_new(&lower.stream, make_engine(client_context, &plain_client),
+                                &recorder_events, &owner_events, &owner);
+  owner.r.stream = ml_tls_stream_base(owner.tls);
+  ml_stream_read_start(owner.r.stream);
+  assert_int_equal(write_text(&owner, "never"), ML_PENDING);
+  shut(&owner);
+  ml_tls_stream_resume(owner.tls);
+  turn_until_quiet();
+  assert_int_equal(lower.writes, 0);
+  owner_close(&owner);
+  assert_true(lower.closed);
+  fake_free(&lower);
+}
+
+static void test_a_stream_that_never_starts_says_nothing(void **state)
+{
+  (void)state;
+  each_version(check_no_start);
+}
+
+/* A client that asks for new keys again and again and takes none of our answers. */
+static void test_a_flood_of_key_updates_is_not_answered_without_bound(void **state)
+{
+  (void)state;
+  struct bench bench;
+  set_version(TLS1_3_VERSION);
+  bench_open(&bench, &plain_server);
+  bench_shake(&bench);
+  bench.lower.room = 0;
+  SSL *peer = ml_tls_ssl(bench.peer);
+  size_t given = 0;
+  for (int i = 0; i < 200000; i++) {
+    assert_int_equal(SSL_key_update(peer, SSL_KEY_UPDATE_REQUESTED), 1);
+    assert_int_equal(SSL_do_handshake(peer), 1);
+    if (ml_buf_size(ml_tls_output(bench.peer)) < 60000) continue;
+    given += ml_buf_size(ml_tls_output(bench.peer));
+    bench_give(&bench);
+    turn_until_quiet();
+  }
+  assert_true(given > 2000000);
+  struct ml_tls *engine = ml_tls_stream_engine(bench.owner.tls);
+  assert_false(bench.lower.reading);
+  assert_true(ml_buf_size(ml_tls_output(engine)) + bench.lower.held.len < 600000);
+  assert_true(ml_tls_input_kept(engine) < 140000);
+  assert_int_equal(bench.owner.r.count[ERROR], 0);
+  bench_close(&bench);
+}
+
+/* Handshake messages after the handshake may come in pieces, and OpenSSL writes nothing in between.
+ */
+static void open_with_half_a_ticket(struct bench *bench, struct ml_buf *rest)
+{
+  set_version(TLS1_3_VERSION);
+  bench_open(bench, &plain_client);
+  SSL_set_max_send_fragment(ml_tls_ssl(bench->peer), 512);
+  /* A long name in the ticket makes it longer than a record may be. */
+  bench_shake(bench);
+  assert_int_equal(SSL_new_session_ticket(ml_tls_ssl(bench->peer)), 1);
+  SSL_SESSION *session = SSL_get_session(ml_tls_ssl(bench->peer));
+  static uint8_t appdata[1000];
+  assert_int_equal(SSL_SESSION_set1_ticket_appdata(session, appdata, sizeof(appdata)), 1);
+  assert_int_equal(SSL_do_handshake(ml_tls_ssl(bench->peer)), 1);
+  struct ml_buf *out = ml_tls_output(bench->peer);
+  assert_true(ml_buf_size(out) > 1000);
+  assert_int_equal(ml_buf_append(rest, ml_buf_data(out) + 600, ml_buf_size(out) - 600), 0);
+  fake_give(&bench->lower, ml_buf_data(out), 600);
+  ml_buf_free(out);
+  turn_until_quiet();
+}
+
+static void test_a_write_waits_for_the_rest_of_a_message(void **state)
+{
+  (void)state;
+  static uint8_t data[200000];
+  for (int paused = 0; paused < 2; paused++) {
+    struct bench bench;
+    struct ml_buf rest = {0};
+    open_with_half_a_ticket(&bench, &rest);
+    if (paused) ml_stream_read_stop(bench.owner.r.stream);
+    assert_int_equal(write_bytes(&bench.owner, data, paused ? sizeof(data) : 10), ML_PENDING);
+    turn_until_quiet();
+    assert_int_equal(bench.owner.r.count[ERROR], 0);
+    assert_true(bench.lower.reading);
+    fake_give(&bench.lower, ml_buf_data(&rest), ml_buf_size(&rest));
+    turn_until_quiet();
+    assert_int_equal(bench.owner.r.count[WRITTEN], 1);
+    assert_int_equal(bench.lower.reading, !paused);
+    assert_int_equal(bench_take(&bench), paused ? sizeof(data) : 10);
+    ml_buf_free(&rest);
+    bench_close(&bench);
+  }
+}
+
+static void test_a_message_that_never_ends_fails_the_write(void **state)
+{
+  (void)state;
+  struct bench bench;
+  struct ml_buf rest = {0};
+  open_with_half_a_ticket(&bench, &rest);
+  assert_int_equal(write_text(&bench.owner, "x"), ML_PENDING);
+  fake_end(&bench.lower);
+  turn_until_quiet();
+  expect_error(&bench.owner, "EPIPE");
+  ml_buf_free(&rest);
+  bench_close(&bench);
+}
+
+static void test_a_shutdown_waits_for_the_rest_of_a_message(void **state)
+{
+  (void)state;
+  for (int ends = 0; ends < 2; ends++) {
+    struct bench bench;
+    struct ml_buf rest = {0};
+    open_with_half_a_ticket(&bench, &rest);
+    shut(&bench.owner);
+    turn_until_quiet();
+    assert_false(bench.lower.shut);
+    if (ends)
+      fake_end(&bench.lower);
+    else
+      fake_give(&bench.lower, ml_buf_data(&rest), ml_buf_size(&rest));
+    turn_until_quiet();
+    assert_true(bench.lower.shut);
+    assert_int_equal(bench.owner.r.count[SHUTDOWN], 1);
+    (void)bench_take(&bench);
+    if (!ends) assert_int_equal(bench.peer_result, ML_TLS_END);
+    ml_buf_free(&rest);
+    bench_close(&bench);
+  }
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_one_byte_at_a_time),
+      cmocka_unit_test(test_encrypts_no_further_than_the_lower_stream_takes),
+      cmocka_unit_test(test_a_large_write_is_spread_over_turns),
+      cmocka_unit_test(test_the_end_during_the_handshake_is_a_reset),
+      cmocka_unit_test(test_the_end_while_an_answer_is_outstanding),
+      cmocka_unit_test(test_a_flood_while_an_answer_is_outstanding_is_not_read),
+      cmocka_unit_test(test_the_end_with_and_without_close_notify),
+      cmocka_unit_test(test_nothing_is_read_behind_close_notify),
+      cmocka_unit_test(test_failures_of_the_lower_stream_are_told_once),
+      cmocka_unit_test(test_a_forged_record_is_answered_with_an_alert),
+      cmocka_unit_test(test_plain_http_is_named),
+      cmocka_unit_test(test_bytes_read_before_the_stream_existed),
+      cmocka_unit_test(test_a_stream_that_never_starts_says_nothing),
+      cmocka_unit_test(test_a_flood_of_key_updates_is_not_answered_without_bound),
+      cmocka_unit_test(test_a_write_waits_for_the_rest_of_a_message),
+      cmocka_unit_test(test_a_message_that_never_ends_fails_the_write),
+      cmocka_unit_test(test_a_shutdown_waits_for_the_rest_of_a_message),
+  };
+  return cmocka_run_group_tests(tests, set_up, tear_down);
+}

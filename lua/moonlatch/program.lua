@@ -292,6 +292,8 @@ function program.start(argv)
   end
   require 'moonlatch.bootstrap'
   require('moonlatch.globals').install()
+  -- A server's messages are read while it runs, through pipes and in files too.
+  io.stdout:setvbuf('line')
   replaceOsExit()
   applyEnvironment()
   setArguments(argv, plan.script)

@@ -188,7 +188,9 @@ function TLSSocket:_wrap(socket)
     self.connecting = true
     socket:once('connect', function()
       takeOver(self, socket)
-      self:emit('connect')
+      if not self.destroyed then
+        self:_announceConnect()
+      end
     end)
   else
     takeOver(self, socket)

@@ -1,12 +1,11 @@
 #include "child.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
-
-extern char **environ;
+#include <unistd.h>
 
 /* Whether the child has ended; takes its status then. */
 static bool reap(struct ml_child *child)
@@ -39,42 +38,53 @@ void ml_child_init(struct ml_child *child, struct ml_loop *loop, void (*on_exit)
   child->ref = true;
 }
 
-/* What posix_spawn is told besides the program; 0 or an errno value. */
-static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes,
-                   const struct ml_child_options *options)
+/* In the new process, where only what signal-safety(7) lists may be called: becomes the program, or
+ * tells why not. */
+static void become(const struct ml_child_options *options, int report)
 {
-  sigset_t signals;
-  int code = 0;
-  for (int fd = 0; !code && fd < 3; fd++)
-    if (options->fds[fd] >= 0)
-      code = posix_spawn_file_actions_adddup2(actions, options->fds[fd], fd);
-  if (!code && options->cwd) code = posix_spawn_file_actions_addchdir_np(actions, options->cwd);
-  sigemptyset(&signals);
-  if (!code) code = posix_spawnattr_setsigmask(attributes, &signals);
-  sigaddset(&signals, SIGPIPE);
-  if (!code) code = posix_spawnattr_setsigdefault(attributes, &signals);
-  if (!code)
-    code = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  return code;
+  struct sigaction action = {.sa_handler = SIG_DFL};
+  sigset_t none;
+  bool ok = true;
+  sigaction(SIGPIPE, &action, NULL);
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  for (int fd = 0; fd < 3; fd++)
+    if (options->fds[fd] >= 0) ok = ok && dup2(options->fds[fd], fd) != -1;
+  if (ok && options->cwd) ok = chdir(options->cwd) == 0;
+  if (ok)
+    execvpe(options->argv[0], (char *const *)options->argv,
+            options->env ? (char *const *)options->env : environ);
+  int code = errno;
+  if (write(report, &code, sizeof(code)) < 0) code = 0;
+  _exit(127);
 }
 
-/* 0 or an errno value. */
+/* What the new process told before it became the program: 0, or an errno value. */
+static int hear(int report)
+{
+  int code = 0;
+  ssize_t n;
+  do {
+    n = read(report, &code, sizeof(code));
+  } while (n == -1 && errno == EINTR);
+  return n == sizeof(code) ? code : 0;
+}
+
+/* 0 or an errno value. Unlike posix_spawn(3) this tells a failed exec under valgrind too, which has
+ * no shared memory between the two processes. */
 static int spawn(pid_t *pid, const struct ml_child_options *options)
 {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  int code = posix_spawn_file_actions_init(&actions);
-  if (code) return code;
-  code = posix_spawnattr_init(&attributes);
+  int report[2];
+  if (pipe2(report, O_CLOEXEC) == -1) return errno;
+  *pid = fork();
+  if (*pid == 0) become(options, report[1]);
+  int code = *pid == -1 ? errno : 0;
+  close(report[1]);
   if (!code) {
-    code = prepare(&actions, &attributes, options);
-    if (!code)
-      code =
-          posix_spawnp(pid, options->argv[0], &actions, &attributes, (char *const *)options->argv,
-                       options->env ? (char *const *)options->env : environ);
-    posix_spawnattr_destroy(&attributes);
+    code = hear(report[0]);
+    if (code) waitpid(*pid, NULL, 0);
   }
-  posix_spawn_file_actions_destroy(&actions);
+  close(report[0]);
   return code;
 }
 

@@ -11,18 +11,17 @@ struct ml_child_options {
   const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
   const char *const *env; /* "NAME=value", NULL-terminated; NULL: the environment of this process */
   const char *cwd;        /* NULL: that of this process */
-  int fds[3]; /* what becomes its 0, 1 and 2: a descriptor, or -1 for the same as here */
+  int fds[3]; /* what becomes its 0, 1, 2: a descriptor from 3 on; -1: the same as here */
 };
 
 struct ml_child {
   struct ml_sigwatch watcher;
   struct ml_loop *loop;
-  void (*on_exit)(
-      struct ml_child *); /* once; may start another child in the same struct, or free it */
-  pid_t pid;              /* 0 before the start */
-  int status; /* exit status, valid from on_exit on; -1 when something else in the process waited
-                 for it */
-  int signal; /* the signal that ended it, or 0; valid from on_exit on */
+  /* Called once. It may start another child in the same struct, or free it. */
+  void (*on_exit)(struct ml_child *);
+  pid_t pid;  /* 0 before the start */
+  int status; /* exit status, from on_exit on; -1 when somebody else waited for the child */
+  int signal; /* the signal that ended it, or 0; from on_exit on */
   bool running;
   bool ref; /* whether it keeps the loop open, as at the start */
 };
@@ -32,7 +31,7 @@ void ml_child_init(struct ml_child *child, struct ml_loop *loop,
                    void (*on_exit)(struct ml_child *));
 
 /* Starts the program with SIGPIPE as by default and no signal blocked; all descriptors from 3 on
- * that are not close-on-exec are inherited. Fails with what posix_spawnp(3) said. */
+ * that are not close-on-exec are inherited. Fails with what fork(2), chdir(2) or execvp(3) said. */
 ML_MUST_CHECK int ml_child_start(struct ml_child *child, const struct ml_child_options *options,
                                  struct ml_error *err);
 

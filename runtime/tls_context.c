@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
+#include <openssl/proverr.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,12 +38,13 @@ static const char *passphrase_for(const struct ml_tls_blob *blob,
   return blob->passphrase ? blob->passphrase : options->passphrase;
 }
 
-/* pem_password_cb: without a passphrase the read fails instead of asking on the terminal. */
+/* pem_password_cb: without a passphrase the empty one is tried, which fails ("bad decrypt", as in
+ * Node) instead of asking on the terminal. */
 static int give_passphrase(char *buffer, int size, int rwflag, void *user)
 {
   (void)rwflag;
   const char *passphrase = user;
-  if (!passphrase) return -1;
+  if (!passphrase) return 0;
   size_t len = strlen(passphrase);
   if (len > (size_t)size) return -1;
   memcpy(buffer, passphrase, len);
@@ -95,15 +97,49 @@ static bool kinds_match(SSL_CTX *ssl, X509 *last, EVP_PKEY *key)
   return !last || SSL_CTX_get0_certificate(ssl) || X509_check_private_key(last, key) == 1;
 }
 
-static int use_key(SSL_CTX *ssl, const struct ml_tls_blob *blob,
-                   const struct ml_tls_context_options *options)
+/* One key being read: what it is locked with, and whether that was wanted. */
+struct key_lock {
+  const char *passphrase;
+  bool wanted;
+};
+
+static int unlock(char *buffer, int size, int rwflag, void *user)
 {
-  BIO *bio = blob_bio(blob);
-  if (!bio) return -1;
+  struct key_lock *lock = user;
+  lock->wanted = true;
+  return give_passphrase(buffer, size, rwflag, (void *)(uintptr_t)lock->passphrase);
+}
+
+/* About one wrong passphrase in 250 leaves padding that looks right, and then it is what was
+ * "decrypted" that makes no sense. It is a wrong passphrase all the same; and none at all is as
+ * good as a wrong one. */
+static void explain_lock(const struct key_lock *lock, struct ml_error *err)
+{
+  unsigned long cause = ERR_peek_error();
+  if (lock->wanted && ERR_GET_LIB(cause) == ERR_LIB_OSSL_DECODER &&
+      ERR_GET_REASON(cause) == ERR_R_UNSUPPORTED) {
+    ERR_clear_error();
+    ERR_raise(ERR_LIB_PROV, PROV_R_BAD_DECRYPT);
+  }
+  ml_error_openssl(err, "a key cannot be read");
+  if (!lock->wanted || lock->passphrase) return;
+  size_t used = strlen(err->message);
+  snprintf(err->message + used, sizeof(err->message) - used,
+           " (the private key is encrypted and no passphrase was given)");
+}
+
+static int use_key(SSL_CTX *ssl, const struct ml_tls_blob *blob,
+                   const struct ml_tls_context_options *options, struct ml_error *err)
+{
+  struct key_lock lock = {passphrase_for(blob, options), false};
   X509 *last = SSL_CTX_get0_certificate(ssl);
-  EVP_PKEY *key =
-      PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, (void *)passphrase_for(blob, options));
+  BIO *bio = blob_bio(blob);
+  EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, unlock, &lock) : NULL;
   int ok = key && SSL_CTX_use_PrivateKey(ssl, key) == 1 && kinds_match(ssl, last, key);
+  if (!key)
+    explain_lock(&lock, err);
+  else if (!ok)
+    ml_error_openssl(err, "a key cannot be used");
   EVP_PKEY_free(key);
   BIO_free(bio);
   return ok ? 0 : -1;
@@ -118,6 +154,8 @@ static int use_pfx(SSL_CTX *ssl, const struct ml_tls_blob *blob,
   STACK_OF(X509) *chain = NULL;
   BIO *bio = blob_bio(blob);
   PKCS12 *pfx = bio ? d2i_PKCS12_bio(bio, NULL) : NULL;
+  /* OpenSSL says nothing about data that ends too early. */
+  if (!pfx && ERR_peek_error() == 0) ERR_raise(ERR_LIB_ASN1, ASN1_R_NOT_ENOUGH_DATA);
   if (!pfx || PKCS12_parse(pfx, passphrase_for(blob, options), &key, &cert, &chain) != 1) goto done;
   if (cert && SSL_CTX_use_certificate(ssl, cert) != 1) goto done;
   if (cert && SSL_CTX_set1_chain(ssl, chain) != 1) goto done;
@@ -204,29 +242,13 @@ fail:
   return -1;
 }
 
-/* "interrupted or cancelled" is how OpenSSL says that a passphrase was wanted and none came. */
-static void fail_key(const char *passphrase, struct ml_error *err)
-{
-  unsigned long cause = ERR_peek_error();
-  ml_error_openssl(err, "a key cannot be read");
-  if (passphrase || ERR_GET_LIB(cause) != ERR_LIB_CRYPTO ||
-      ERR_GET_REASON(cause) != ERR_R_INTERRUPTED_OR_CANCELLED)
-    return;
-  size_t used = strlen(err->message);
-  snprintf(err->message + used, sizeof(err->message) - used,
-           " (the private key is encrypted and no passphrase was given)");
-}
-
 static int use_identity(SSL_CTX *ssl, const struct ml_tls_context_options *options,
                         struct ml_error *err)
 {
   for (size_t i = 0; i < options->cert.count; i++)
     if (use_chain(ssl, &options->cert.items[i]) != 0) goto fail;
   for (size_t i = 0; i < options->key.count; i++)
-    if (use_key(ssl, &options->key.items[i], options) != 0) {
-      fail_key(passphrase_for(&options->key.items[i], options), err);
-      return -1;
-    }
+    if (use_key(ssl, &options->key.items[i], options, err) != 0) return -1;
   for (size_t i = 0; i < options->pfx.count; i++) {
     if (use_pfx(ssl, &options->pfx.items[i], options) != 0) goto fail;
     if (trust_pfx_chain(ssl, SSL_CTX_get_cert_store(ssl)) != 0) goto fail;

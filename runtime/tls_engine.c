@@ -9,31 +9,35 @@
 
 #include "tls_engine_internal.h"
 
-/* --- state
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- State ---- */
 
 #define TO(state) (1u << (state))
 
 /* Where each phase may lead. Failure is reachable from everywhere but the end. */
-static const unsigned transitions[] = {
-    [ML_TLS_START] = TO(ML_TLS_HELLO) | TO(ML_TLS_NEGOTIATE),
-    [ML_TLS_HELLO] = TO(ML_TLS_HELLO_ASKED) | TO(ML_TLS_NEGOTIATE),
-    [ML_TLS_HELLO_ASKED] = TO(ML_TLS_NEGOTIATE),
-    [ML_TLS_NEGOTIATE] = TO(ML_TLS_IDENTITY_ASKED) | TO(ML_TLS_OPEN),
-    [ML_TLS_IDENTITY_ASKED] = TO(ML_TLS_NEGOTIATE) | TO(ML_TLS_OPEN),
-    [ML_TLS_OPEN] = TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
-    [ML_TLS_PEER_CLOSED] = TO(ML_TLS_CLOSED),
-    [ML_TLS_SELF_CLOSED] = TO(ML_TLS_CLOSED),
-    [ML_TLS_CLOSED] = 0,
-    [ML_TLS_FAILED] = 0,
-};
+static bool legal(enum ml_tls_state from, enum ml_tls_state to)
+{
+  static const unsigned transitions[] = {
+      [ML_TLS_START] = TO(ML_TLS_HELLO) | TO(ML_TLS_NEGOTIATE),
+      [ML_TLS_HELLO] = TO(ML_TLS_HELLO_ASKED) | TO(ML_TLS_NEGOTIATE),
+      [ML_TLS_HELLO_ASKED] = TO(ML_TLS_NEGOTIATE),
+      [ML_TLS_NEGOTIATE] = TO(ML_TLS_IDENTITY_ASKED) | TO(ML_TLS_OPEN),
+      [ML_TLS_IDENTITY_ASKED] = TO(ML_TLS_NEGOTIATE) | TO(ML_TLS_OPEN),
+      [ML_TLS_OPEN] = TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
+      [ML_TLS_PEER_CLOSED] = TO(ML_TLS_CLOSED),
+      [ML_TLS_SELF_CLOSED] = TO(ML_TLS_CLOSED),
+      [ML_TLS_CLOSED] = 0,
+      [ML_TLS_FAILED] = 0,
+  };
+  if (to == ML_TLS_FAILED) return from != ML_TLS_FAILED;
+  return (transitions[from] & TO(to)) != 0;
+}
 
 void ml_tls_set_state(struct ml_tls *tls, enum ml_tls_state state)
 {
   if (tls->state == state) return;
-  assert((transitions[tls->state] & TO(state)) ||
-         (state == ML_TLS_FAILED && tls->state != ML_TLS_FAILED));
+  bool ok = legal(tls->state, state);
+  assert(ok);
+  (void)ok;
   tls->state = state;
 }
 
@@ -47,9 +51,7 @@ bool ml_tls_established(const struct ml_tls *tls)
   return tls->state >= ML_TLS_OPEN && tls->state != ML_TLS_FAILED;
 }
 
-/* --- failure
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- Failure ---- */
 
 /* What is left to say when there is no memory to say more. Never written to. */
 static struct ml_error no_memory = {
@@ -84,6 +86,9 @@ static enum ml_tls_result fail(struct ml_tls *tls)
   struct ml_error err;
   unsigned long last = ERR_peek_last_error();
   if (tls->pause.refused && tls->error) return fail_with(tls, tls->error);
+  /* A provider's "cipher operation failed" says less than the "bad record mac" that follows. */
+  while (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_PROV)
+    (void)ERR_get_error();
   if (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_REASON(last) == SSL_R_CERTIFICATE_VERIFY_FAILED)
     ml_error_verify(&err, tls->verify_result);
   else
@@ -109,9 +114,7 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls)
   return tls->error;
 }
 
-/* --- life
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- Life ---- */
 
 uint8_t ml_tls_policy(const struct ml_tls *tls)
 {
@@ -235,8 +238,7 @@ void ml_tls_free(struct ml_tls *tls)
   free(tls);
 }
 
-/* --- input and output
- * -------------------------------------------------------------------------------------- */
+/* ---- Input and output ---- */
 
 int ml_tls_input(struct ml_tls *tls, const uint8_t *data, size_t len)
 {
@@ -275,8 +277,7 @@ size_t ml_tls_input_kept(const struct ml_tls *tls)
   return ml_buf_size(&tls->kept);
 }
 
-/* --- questions
- * --------------------------------------------------------------------------------------------- */
+/* ---- Questions ---- */
 
 void ml_tls_ask(struct ml_tls *tls, enum ml_tls_ask ask)
 {
@@ -327,8 +328,7 @@ int ml_tls_answer_failure(struct ml_tls *tls, uint32_t token, int alert,
   return 0;
 }
 
-/* --- handshake
- * --------------------------------------------------------------------------------------------- */
+/* ---- Handshake ---- */
 
 /* A resumed handshake skips verification, so what the session carries is judged here, before our
  * last flight is given to the caller. OpenSSL cannot be made to send an alert at this point; the
@@ -426,8 +426,7 @@ enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
   return advance(tls);
 }
 
-/* --- application data
- * -------------------------------------------------------------------------------------- */
+/* ---- Application data ---- */
 
 enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done)
 {
@@ -487,9 +486,7 @@ enum ml_tls_result ml_tls_close(struct ml_tls *tls)
   return ML_TLS_OK;
 }
 
-/* --- notes
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- Notes ---- */
 
 static void append_note(struct ml_tls *tls, struct ml_tls_note *note)
 {
@@ -537,9 +534,7 @@ void ml_tls_note_free(struct ml_tls_note *note)
   free(note);
 }
 
-/* --- facts
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- Facts ---- */
 
 const char *ml_tls_servername(const struct ml_tls *tls)
 {

@@ -44,6 +44,7 @@ struct ml_tls_stream {
   bool started, reading, lower_reading, lower_ended, lower_broken, ended, failed, closed;
   bool announced; /* on_handshake was called */
   bool starved;   /* output waits for the rest of a message of the peer */
+  bool noting;    /* notes are being delivered, with data behind them */
 };
 
 static struct ml_tls_stream *self_of(struct ml_stream *stream)
@@ -74,8 +75,7 @@ static void drop_held(struct ml_tls_stream *s)
   s->held_count = s->held_at = 0;
 }
 
-/* --- the lower stream: output
- * ------------------------------------------------------------------------------ */
+/* ---- The lower stream: output ---- */
 
 /* Hands gathered output down. ML_PENDING: the lower stream is still busy with earlier output. */
 static int flush(struct ml_tls_stream *s, struct ml_error *err)
@@ -120,9 +120,7 @@ static void update_lower_reading(struct ml_tls_stream *s)
     ml_stream_read_stop(s->lower);
 }
 
-/* --- life
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- Life ---- */
 
 static void stop_deadline(struct ml_tls_stream *s)
 {
@@ -177,8 +175,7 @@ static void fail_disconnected(struct ml_tls_stream *s)
   fail(s, &err, true);
 }
 
-/* --- one run: handshake, reading, writing, in this order
- * ---------------------------------------------------- */
+/* ---- One run: handshake, reading, writing, in this order ---- */
 
 /* Around every call to the owner the engine's loan of the input ends: what the owner does there may
  * run the loop, and so come back here with more input. */
@@ -200,13 +197,28 @@ static bool input_end(struct ml_tls_stream *s)
   return false;
 }
 
-static void deliver_notes(struct ml_tls_stream *s)
+/* Returns whether there were any. */
+static bool deliver_notes(struct ml_tls_stream *s)
 {
   struct ml_tls_note *note;
+  bool any = false;
   while (!s->closed && (note = ml_tls_next_note(s->tls))) {
+    any = true;
     s->tls_events->on_note(s, note);
     ml_tls_note_free(note);
   }
+  return any;
+}
+
+/* Notes that came with `buffer`'s data are told before it: a ticket is of use in the callback that
+ * gets the last of the data. What an owner who runs the loop meanwhile lets in waits for its turn
+ * behind that data. */
+static void deliver_received(struct ml_tls_stream *s, const uint8_t *buffer, size_t total)
+{
+  s->noting = true;
+  if (deliver_notes(s)) schedule(s);
+  s->noting = false;
+  if (total > 0 && !dead(s)) s->stream.events->on_read(&s->stream, buffer, total);
 }
 
 /* Tells the owner what a call into the engine led to. */
@@ -243,7 +255,7 @@ static void run_handshake(struct ml_tls_stream *s, const uint8_t *data, size_t l
     /* Our last flight leaves and the peer's data arrives even if the owner runs the loop in there.
      */
     if (result == ML_TLS_OK) schedule(s);
-    deliver_notes(s);
+    (void)deliver_notes(s);
     if (dead(s) || s->announced) return;
     report_handshake(s, result, question);
     bool answered = result == ML_TLS_ASK && ml_tls_question(s->tls).ask == ML_ASK_NONE;
@@ -275,7 +287,7 @@ static enum ml_tls_result fill(struct ml_tls_stream *s, uint8_t *buffer, size_t 
 static void run_reading(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 {
   if (!input_begin(s, data, len)) return;
-  if (!s->reading || s->ended) {
+  if (!s->reading || s->ended || s->noting) {
     (void)input_end(s);
     return;
   }
@@ -287,12 +299,9 @@ static void run_reading(struct ml_tls_stream *s, const uint8_t *data, size_t len
   if (!input_end(s)) total = 0;
   bool more = result != ML_TLS_WANT_INPUT || no_more_input;
   if (more) yield(s); /* now, for an owner who runs the loop inside on_read */
-  if (total > 0) {
-    s->stream.bytes_read += total;
-    s->stream.events->on_read(&s->stream, buffer, total);
-  }
+  s->stream.bytes_read += total;
+  deliver_received(s, buffer, total);
   ml_loop_give_back(s->stream.loop, buffer);
-  deliver_notes(s);
   if (dead(s)) return;
   if (result == ML_TLS_ERROR)
     fail(s, ml_tls_error(s->tls), true);
@@ -463,8 +472,7 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
   leave(s);
 }
 
-/* --- events of the lower stream
- * ----------------------------------------------------------------------------- */
+/* ---- Events of the lower stream ---- */
 
 static void lower_read(struct ml_stream *lower, const uint8_t *data, size_t len)
 {
@@ -525,8 +533,7 @@ static const struct ml_stream_events lower_events = {
     .on_error = lower_error,
 };
 
-/* --- the stream's own operations
- * ---------------------------------------------------------------------------- */
+/* ---- The stream's own operations ---- */
 
 static void tls_read_start(struct ml_stream *stream)
 {
@@ -654,8 +661,7 @@ static const struct ml_stream_ops ops = {
     .transport = tls_transport,
 };
 
-/* --- TLS over TLS
- * --------------------------------------------------------------------------------------------- */
+/* ---- TLS over TLS ---- */
 
 /* What the lower of two TLS streams still has to say: its owner is the upper one now, who has no
  * use for it, and cannot answer for a context or a name. */

@@ -1,7 +1,9 @@
 #include "tls_trust.h"
 
+#include <dirent.h>
 #include <openssl/err.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tls_context.h"
 
@@ -11,18 +13,36 @@ static struct {
   char extra_file[4096];
 } trust;
 
-/* Directory look-ups are lazy: OpenSSL opens the one file whose name is the hash of the issuer it
- * needs (openssl-rehash(1)), so a program that never verifies parses nothing. */
+/* Whether `dir` is one that openssl-rehash(1) has prepared: it has names like "2e5ac55d.0". */
+static bool is_hashed(const char *dir)
+{
+  DIR *entries = opendir(dir);
+  struct dirent *entry;
+  bool found = false;
+  if (!entries) return false;
+  while (!found && (entry = readdir(entries)) != NULL)
+    found = strspn(entry->d_name, "0123456789abcdef") == 8 && entry->d_name[8] == '.';
+  closedir(entries);
+  return found;
+}
+
+/* Look-ups in a hashed directory are lazy: OpenSSL opens the one file whose name is the hash of the
+ * issuer it needs, so a program that never verifies parses nothing. Only where there is no such
+ * directory is the one big file read, all of it (40 ms). */
 static int add_default_locations(X509_STORE *store)
 {
   if (trust.use_openssl_ca) return X509_STORE_set_default_paths(store) == 1 ? 0 : -1;
+  const char *path = X509_get_default_cert_dir();
+  if (is_hashed(path)) {
+    X509_LOOKUP *dir = X509_STORE_add_lookup(store, X509_LOOKUP_hash_dir());
+    return dir && X509_LOOKUP_add_dir(dir, path, X509_FILETYPE_PEM) == 1 ? 0 : -1;
+  }
   X509_LOOKUP *file = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-  X509_LOOKUP *dir = X509_STORE_add_lookup(store, X509_LOOKUP_hash_dir());
-  if (!file || !dir) return -1;
-  /* A missing default file is normal: Debian has the directory only. */
+  if (!file) return -1;
+  /* A system without any trust is a system; it verifies nobody. */
   if (X509_LOOKUP_load_file(file, X509_get_default_cert_file(), X509_FILETYPE_PEM) != 1)
     ERR_clear_error();
-  return X509_LOOKUP_add_dir(dir, X509_get_default_cert_dir(), X509_FILETYPE_PEM) == 1 ? 0 : -1;
+  return 0;
 }
 
 X509_STORE *ml_tls_trust_copy(struct ml_error *err)

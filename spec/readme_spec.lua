@@ -73,6 +73,7 @@ describe('README.md', function()
   it('shows a spec that passes', function()
     local names = {}
     local env = {
+      assert = assert,
       describe = function(_, body) body() end,
       it = function(name, body)
         names[#names + 1] = name

@@ -95,7 +95,7 @@ local cases = {
   { 'a BMPString', ca:issue { subject = { { 'CN', { value = '\0Z\0o\0\235', tag = 'BMP' } } } } },
   { 'a T61String', ca:issue { subject = { { 'CN', { value = 'Zo\235', tag = 'T61' } } } } },
   { 'a UniversalString', ca:issue { subject = { { 'CN', { value = '\0\0\0Z\0\1\246\0', tag = 'UNIVERSAL' } } } } },
-  { 'an IA5String with bytes that are not ASCII', ca:issue { subject = { { 'O', { value = 'Zo\235', tag = 'IA5' } } } } },
+  { 'an IA5String that is not ASCII', ca:issue { subject = { { 'O', { value = 'Zo\235', tag = 'IA5' } } } } },
   { 'NULs in a subject', ca:issue { subject = { { 'CN', { value = 'good.com\0.evil.com', tag = 'UTF8' } } } } },
   { 'newlines in a subject', ca:issue { subject = { { 'CN', { value = 'a\nCN=b', tag = 'UTF8' } } } } },
   { 'attributes called like methods', ca:issue { subject = { { 'CN', '__proto__' }, { 'O', 'constructor' } } } },
@@ -174,4 +174,47 @@ describe('a certificate', function()
       assert.equal(theirs.spki, ours:export { type = 'spki', format = 'pem' })
     end)
   end
+end)
+
+describe("a peer's certificate in detail", function()
+  -- What a client of `options` sees of a server with `identity`.
+  local function peer(identity, trusted, check)
+    local tls = require 'tls'
+    spec.run(function(_, expect)
+      local server = tls.createServer({ key = identity.key, cert = identity.chain })
+      server:listen(0, '127.0.0.1', function()
+        local client
+        client = tls.connect({ port = server:address().port, host = '127.0.0.1', servername = 'localhost',
+          ca = trusted }, expect(function()
+          check(client:getPeerCertificate(true), client:getPeerCertificate())
+          client:finish()
+          server:close()
+        end))
+        client:resume()
+      end)
+    end)
+  end
+
+  it('leads to the root, which leads to itself', function()
+    local root = spec.ca()
+    local middle = root:intermediate()
+    local leaf = middle:intermediate():issue()
+    peer(leaf, root.cert, function(cert, short)
+      assert.is_nil(short.issuerCertificate)
+      assert.equal(leaf.serialNumber, cert.serialNumber)
+      local second = cert.issuerCertificate
+      local third = second.issuerCertificate
+      local last = third.issuerCertificate
+      assert.equal(middle.serialNumber, third.serialNumber)
+      assert.equal(root.serialNumber, last.serialNumber)
+      assert.equal(last, last.issuerCertificate)
+    end)
+  end)
+
+  it('leads from a self-signed one to itself at once', function()
+    local alone = spec.selfSigned()
+    peer(alone, alone.cert, function(cert)
+      assert.equal(cert, cert.issuerCertificate)
+    end)
+  end)
 end)

@@ -271,9 +271,12 @@ static void it_can_be_closed_inside_a_connection(void **state)
   assert_int_equal(accepted_count, 1);
 }
 
-/* Leaves the process without free descriptors; returns the limit to put back. */
+/* Leaves the process without free descriptors; returns the limit to put back. Not under valgrind,
+ * which enforces the limit by closing what accept(2) has already taken. */
 static struct rlimit exhaust(void)
 {
+  const char *preload = getenv("LD_PRELOAD");
+  if (preload != NULL && strstr(preload, "vgpreload") != NULL) skip();
   struct rlimit before;
   int highest = dup(0);
   assert_true(highest >= 0);

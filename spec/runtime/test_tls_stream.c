@@ -366,6 +366,7 @@ static void check_deadline(void)
   struct ends ends;
   server.ask_context = true;
   ends_open(&ends, &server, &plain_client);
+  turn_until(&ends.server.asks, 1);
   ml_tls_stream_deadline(ends.server.tls, 0.01);
   turn_until(&ends.server.r.count[ERROR], 1);
   expect_error(&ends.server, "ERR_TLS_HANDSHAKE_TIMEOUT");

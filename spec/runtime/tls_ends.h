@@ -71,7 +71,8 @@ static inline void ends_open(struct ends *ends, const struct ml_tls_options *ser
 }
 
 /* Turns the loop while `value` is below `least`. It does not wait in the kernel: what is waited for
- * may happen at the end of a turn, just before the poll. The alarm of the test ends what hangs. */
+ * may happen at the end of a turn, just before the poll. The deadline of the test
+ * (cmake/tests.cmake) ends what hangs. */
 static inline void turn_until(const int *value, int least)
 {
   bool alive = true;
@@ -159,7 +160,6 @@ static inline int set_up(void **state)
   struct ml_error err;
   (void)state;
   signal(SIGPIPE, SIG_IGN);
-  alarm(50);
   alpha = make_identity("alpha.test");
   return ml_loop_new(&loop, &err);
 }

@@ -155,6 +155,13 @@ function M.plainServer(await, act)
   return server, server:address().port
 end
 
+--- Reads `source` to its end once `target`, where it was piped to, has closed: nobody else would.
+function M.drainAfter(target, source)
+  target:on('close', function()
+    source:resume()
+  end)
+end
+
 --- A man in the middle between a client and `port`: passes everything on, and hands out both ends.
 ---@param onPair fun(client: net.Socket, server: net.Socket)
 function M.proxy(await, port, onPair)
@@ -163,6 +170,7 @@ function M.proxy(await, port, onPair)
     upstream:on('error', function() end)
     client:pipe(upstream)
     upstream:pipe(client)
+    M.drainAfter(client, upstream)
     onPair(client, upstream)
   end)
 end

@@ -12,6 +12,9 @@ local HTTP = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
 -- Types of a record (RFC 8446, 5.1).
 local ALERT, HANDSHAKE, APPLICATION_DATA = '\21', '\22', '\23'
 
+-- As the time limits of tests are stretched for sanitizers and valgrind.
+local SLOWNESS = tonumber(os.getenv('MOONLATCH_SPEC_SLOW')) or 1
+
 local function record(kind, body)
   return kind .. '\3\3' .. string.char(math.floor(#body / 256), #body % 256) .. body
 end
@@ -20,7 +23,8 @@ describe('a server goes on after one tlsClientError when a client', function()
   -- { what it does, its bytes, code, reason, what the client is told }
   local unhandshaken = {
     { 'speaks HTTP', HTTP, 'ERR_SSL_HTTP_REQUEST', 'http request', '' },
-    { 'speaks HTTP to a proxy', 'CONNECT a:1 HTTP/1.1\r\n\r\n', 'ERR_SSL_HTTPS_PROXY_REQUEST', 'https proxy request', '' },
+    { 'speaks HTTP to a proxy', 'CONNECT a:1 HTTP/1.1\r\n\r\n', 'ERR_SSL_HTTPS_PROXY_REQUEST',
+      'https proxy request', '' },
     { 'sends garbage', ('garbage '):rep(100), 'ERR_SSL_WRONG_VERSION_NUMBER', 'wrong version number', '' },
     { 'sends zeros', ('\0'):rep(1000), 'ERR_SSL_WRONG_VERSION_NUMBER', 'wrong version number', '' },
     { 'sends a record that is too long', HANDSHAKE .. '\3\1\255\255' .. ('x'):rep(65535),
@@ -31,6 +35,8 @@ describe('a server goes on after one tlsClientError when a client', function()
       'length too short', ALERT },
     { 'sends a hello that is garbage', record(HANDSHAKE, '\1\0\0\100' .. ('\255'):rep(100)),
       'ERR_SSL_LENGTH_MISMATCH', 'length mismatch', ALERT },
+    { 'sends a hello that would never end', record(HANDSHAKE, '\1\255\255\255' .. ('\3'):rep(16000)),
+      'ERR_SSL_EXCESSIVE_MESSAGE_SIZE', 'excessive message size', ALERT },
     { 'begins with an alert', record(ALERT, '\2\40'), 'ERR_SSL_UNEXPECTED_MESSAGE', 'unexpected message', ALERT },
   }
   for _, case in ipairs(unhandshaken) do
@@ -110,15 +116,31 @@ describe('a server goes on after one tlsClientError when a client', function()
 
   it('says nothing for too long, or too little', P.test({}, function(await)
     local hello = H.clientHello(await)
-    for _, sent in ipairs { 0, 1, 50 } do
-      local guarded = H.guard(await, { handshakeTimeout = 30 })
-      H.raw(await, guarded.port, function(socket)
-        socket:write(hello:sub(1, sent))
-      end)
-      local err = H.onlyError(await, guarded)
+    -- Long enough for the good client that follows.
+    local guarded = H.guard(await, { handshakeTimeout = 300 * SLOWNESS })
+    local sent = { 0, 1, 50 }
+    await(function(done)
+      local left = #sent
+      for _, count in ipairs(sent) do
+        local socket = net.connect(guarded.port, '127.0.0.1')
+        socket:write(hello:sub(1, count))
+        socket:resume()
+        socket:on('error', function() end)
+        socket:on('close', function()
+          left = left - 1
+          if left == 0 then
+            done()
+          end
+        end)
+      end
+    end)
+    P.ownClientEcho(await, guarded.port, {}, 'still there?')
+    assert.equal(#sent, #guarded.errors)
+    for _, err in ipairs(guarded.errors) do
       assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', err.code)
       assert.equal('TLS handshake timeout', err.message)
     end
+    P.close(await, guarded.server)
   end))
 
   it('speaks TLS 1.0 only', P.test({}, function(await, files)
@@ -147,6 +169,27 @@ describe('a server goes on after one tlsClientError when a client', function()
     local failure = H.clientFailure(await, guarded.port, { ALPNProtocols = { 'http/1.1' } })
     assert.equal('ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL', failure.error.code)
     assert.equal('ERR_SSL_NO_APPLICATION_PROTOCOL', H.onlyError(await, guarded).code)
+  end))
+
+  it('cuts what it says into single bytes, which is no error', P.test({}, function(await)
+    local guarded = H.guard(await)
+    local proxy, port = H.plainServer(await, function(client)
+      local upstream = net.connect({ port = guarded.port, host = '127.0.0.1', noDelay = true })
+      upstream:pipe(client)
+      client:on('data', function(chunk)
+        for at = 1, #chunk do
+          upstream:write(chunk:sub(at, at))
+        end
+      end)
+      client:on('end', function()
+        upstream:finish()
+      end)
+      H.drainAfter(client, upstream)
+    end)
+    P.ownClientEcho(await, port, {}, 'byte by byte')
+    P.close(await, proxy)
+    P.close(await, guarded.server)
+    assert.equal(0, #guarded.errors)
   end))
 
   it('is one of many that fail in different ways at once', P.test({}, function(await)
@@ -315,20 +358,40 @@ describe('a client gets one error', function()
     assert.equal(path, err.address)
   end))
 
-  it('for a host that does not exist', P.test({}, function(await)
+  describe('for a host', function()
     local dns = require 'dns'
-    local before = dns.getServers()
-    -- Names under .invalid never exist (RFC 6761, 6.4); asking nobody makes the answer quick.
-    local silent, port = H.plainServer(await, function() end)
-    P.close(await, silent)
-    dns.setServers { '127.0.0.1:' .. port }
-    local err = H.clientFailure(await, 1, { host = 'nowhere.invalid' }).error
-    dns.setServers(before)
-    assert.equal('getaddrinfo', err.syscall)
-    assert.equal('nowhere.invalid', err.hostname)
-    assert.is_true(err.code == 'ENOTFOUND' or err.code == 'EAI_AGAIN', err.code)
-    assert.equal(('getaddrinfo %s nowhere.invalid'):format(err.code), err.message)
-  end))
+    local servers = dns.getServers()
+
+    after_each(function()
+      dns.setServers(servers)
+    end)
+
+    local function check(await, code, host)
+      local err = H.clientFailure(await, 1, { host = host }).error
+      assert.equal(code, err.code)
+      assert.equal('getaddrinfo', err.syscall)
+      assert.equal(host, err.hostname)
+      assert.equal(('getaddrinfo %s %s'):format(code, host), err.message)
+    end
+
+    it('that does not exist', P.test({}, function(await)
+      local server = spec.command({ 'node', 'spec/support/fake_dns.js' }, { input = false })
+      dns.setServers { '127.0.0.1:' .. P.waitFor(await, server, 'stdout', '(%d+) %d+\n') }
+      check(await, 'ENOTFOUND', 'nowhere.test')
+      P.stop(await, server)
+    end))
+
+    it('that cannot exist', P.test({}, function(await)
+      check(await, 'ENOTFOUND', 'nowhere.invalid')
+    end))
+
+    it('that there is nobody to ask about', P.test({}, function(await)
+      local silent, port = H.plainServer(await, function() end)
+      P.close(await, silent)
+      dns.setServers { '127.0.0.1:' .. port }
+      check(await, 'EAI_AGAIN', 'nowhere.test')
+    end))
+  end)
 
   it('for a session that cannot be read', P.test({}, function(await)
     local guarded = H.guard(await)

@@ -158,6 +158,23 @@ describe('openssl s_client', function()
     P.close(await, server)
   end))
 
+  it('updates the keys of a connection under way', P.test({}, function(await, files, expect)
+    local server, port = P.serve(await, {}, expect(echo))
+    local command = P.sClient(port, { '-CAfile', files.ca, '-tls1_3' })
+    P.waitFor(await, command, 'stdout', 'Verify return code')
+    -- K: our keys and yours, k: ours (s_client's own commands).
+    for i, key in ipairs { 'K\n', 'k\n', 'K\n' } do
+      command.stdin:write(key)
+      P.waitFor(await, command, 'stderr', ('KEYUPDATE.*'):rep(i))
+      command.stdin:write(('line %d\n'):format(i))
+      P.waitFor(await, command, 'stdout', ('line %d\n'):format(i))
+    end
+    command.stdin:finish()
+    await(command, 'exit')
+    assert.equal(0, command.status, command.stderr)
+    P.close(await, server)
+  end))
+
   it('sees the whole chain of a certificate from an intermediate authority', P.test({}, function(await, files, expect)
     local leaf = T.ca:intermediate({ name = 'Between' }):issue { names = { 'localhost' } }
     local server, port = P.serve(await, { key = leaf.key, cert = leaf.chain }, expect(echo))
@@ -223,8 +240,7 @@ describe('curl', function()
       local length = head and tonumber(head:match('[Cc]ontent%-[Ll]ength: (%d+)') or 0)
       if head and #body == length then
         local answer = ('%s by %s, %d bytes'):format(head:match('^[^\r]*'), socket:getProtocol(), length)
-        socket:finish(('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s')
-          :format(#answer, answer))
+        socket:finish(('HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s'):format(#answer, answer))
       end
     end)
   end

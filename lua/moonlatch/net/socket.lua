@@ -11,6 +11,7 @@ local tick = require 'moonlatch.tick'
 local native = require 'moonlatch.native'
 local arguments = require 'moonlatch.net.arguments'
 local connecting = require 'moonlatch.net.connecting'
+local setImmediate = require('moonlatch.immediate').setImmediate
 require 'moonlatch.net.handlers'
 
 local type, pairs, ipairs, tonumber = type, pairs, ipairs, tonumber
@@ -485,10 +486,17 @@ function Socket:_destroy(err, callback)
   self.connecting = false
   self._wantsRead, self._leftover = false, false
   connecting.stop(self)
+  local hadHandle = self._handle ~= nil
   closeHandle(self)
   failWrites(self, err)
   callback(err)
-  nextTick(emitClose, self, err ~= nil)
+  if hadHandle then
+    -- With the descriptors that this turn of the loop has closed: whoever waits for the last connection of a server,
+    -- or for an immediate, is told before.
+    setImmediate(emitClose, self, err ~= nil)
+  else
+    nextTick(emitClose, self, err ~= nil)
+  end
   local server = self._server
   if server then
     self._server = false

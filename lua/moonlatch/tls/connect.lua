@@ -6,7 +6,6 @@ local TLSSocket = require 'moonlatch.tls.socket'
 local context = require 'moonlatch.tls.context'
 local tls = require 'moonlatch.tls.namespace'
 
-local codes = errors.codes
 local type, pairs = type, pairs
 
 local M = {}
@@ -72,9 +71,6 @@ local function check(options)
   if options.timeout ~= nil then
     errors.validate.number(options.timeout, 'options.timeout', 0)
   end
-  if options.secureContext ~= nil and not context.isContext(options.secureContext) then
-    error(codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
-  end
 end
 
 -- The name the certificate is compared with, before anything is sent for it.
@@ -94,7 +90,7 @@ function M.connect(...)
   check(options)
   local socket = TLSSocket(options.socket, merge(merge({}, options), {
     isServer = false,
-    secureContext = options.secureContext or tls.createSecureContext(options),
+    secureContext = context.given(options) or tls.createSecureContext(options),
     servername = servername(options),
     host = expectedName(options),
   }))

@@ -44,22 +44,33 @@ function M.createSecureContext(given)
   return SecureContext(given)
 end
 
---- Is `value` something that has been built here?
+--- The SecureContext that `value` is, or holds as the oldest crypto.createCredentials gave it ({ context = … }).
 ---@param value any
----@return boolean
-function M.isContext(value)
-  return class.isInstance(value, SecureContext)
+---@return tls.SecureContext?
+function M.from(value)
+  if class.isInstance(value, SecureContext) then
+    return value
+  end
+  local held = type(value) == 'table' and value.context
+  return class.isInstance(held, SecureContext) and held or nil
 end
 
 --- The context that `value` stands for: one already built, or options to build one from.
 ---@param value table
 ---@return tls.SecureContext
 function M.coerce(value)
-  if M.isContext(value) then
-    return value
-  end
   -- Looked up when called, so that a script can wrap it.
-  return tls.createSecureContext(value)
+  return M.from(value) or tls.createSecureContext(value)
+end
+
+--- options.secureContext, checked. ERR_TLS_INVALID_CONTEXT when it is something else.
+---@param wanted table
+---@return tls.SecureContext?
+function M.given(wanted)
+  if wanted.secureContext == nil then
+    return nil
+  end
+  return M.from(wanted.secureContext) or error(errors.codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
 end
 
 return M

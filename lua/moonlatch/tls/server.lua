@@ -53,9 +53,6 @@ end
 
 local function checkOptions(options)
   checkPolicy(options)
-  if options.secureContext ~= nil and not context.isContext(options.secureContext) then
-    error(codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
-  end
   if options.SNICallback ~= nil then
     errors.validate.func(options.SNICallback, 'options.SNICallback')
   end
@@ -78,7 +75,7 @@ function Server:init(options, listener)
   self.requestCert = options.requestCert == true
   self.rejectUnauthorized = options.rejectUnauthorized ~= false
   self._names = Names()
-  self._context = options.secureContext or serverContext(options)
+  self._context = context.given(options) or serverContext(options)
   if options.ALPNProtocols ~= nil and options.ALPNProtocols ~= false then
     self._alpn = protocols.wire(options.ALPNProtocols, 'options.ALPNProtocols')
   end
@@ -96,12 +93,7 @@ end
 ---@package
 function Server:_createSocket(handle)
   if self:listenerCount('connection') > 0 then
-    local plain = net.Server._createSocket(self, handle)
-    self:emit('connection', plain)
-    if plain.destroyed then
-      return nil
-    end
-    return self:_secureSocket(plain)
+    return net.Server._createSocket(self, handle)
   end
   local socket = setmetatable({}, TLSSocket.metatable)
   net.Socket.init(socket, self:_socketOptions())
@@ -109,13 +101,34 @@ function Server:_createSocket(handle)
   return socket, handle
 end
 
---- Serves TLS on a connection that came another way.
----@package
-function Server:_secureSocket(plain)
+-- TLS on top of a connection that has been announced as a plain socket.
+local function serve(self, plain)
+  if plain.destroyed then
+    return
+  end
   local options = copy(self._connectionOptions)
   options.secureContext = options.context
   options.ALPNProtocols = options.alpn
-  return TLSSocket(plain, options)
+  options.pauseOnConnect = self.pauseOnConnect
+  local socket = TLSSocket(plain, options)
+  socket.server = self
+  if plain._server == self and not socket.destroyed then
+    -- The two are one connection of ours, counted once.
+    plain._server, socket._server = false, self
+  end
+end
+
+--- Whoever emits 'connection', this server for what it accepted or a script for a socket that it got another way: TLS
+--- is served on the socket when the listeners have seen it.
+---@param name any
+---@return boolean
+function Server:emit(name, ...)
+  local heard = net.Server.emit(self, name, ...)
+  if name == 'connection' then
+    serve(self, (...))
+    return true
+  end
+  return heard
 end
 
 --- Adds a context for clients that ask for `hostname` (`*` stands for one label's characters). The one added last
@@ -142,7 +155,7 @@ function Server:setSecureContext(options)
   if type(options) ~= 'table' then
     error(errors.argType('options', 'Object', options), 0)
   end
-  self._context = context.isContext(options) and options or serverContext(options)
+  self._context = context.from(options) or serverContext(options)
   renew(self)
 end
 

@@ -71,10 +71,7 @@ function TLSSocket:init(socket, options)
     error(errors.argType('socket', { 'net.Socket' }, socket), 0)
   end
   local o = connectionOptions(options)
-  o.context = options.secureContext or tls.createSecureContext(options)
-  if not context.isContext(o.context) then
-    error(codes.ERR_TLS_INVALID_CONTEXT('options.secureContext'), 0)
-  end
+  o.context = context.given(options) or tls.createSecureContext(options)
   net.Socket.init(self, {
     allowHalfOpen = options.allowHalfOpen or (socket and socket.allowHalfOpen),
     highWaterMark = options.highWaterMark,
@@ -102,7 +99,7 @@ function TLSSocket:_initTls(o)
   self._tls = o
 end
 
--- --- getting a handle ------------------------------------------------------------------------------------------
+-- ---- Getting a handle ----
 
 local function nativeOptions(self)
   local o = self._tls
@@ -206,7 +203,7 @@ function TLSSocket:_onConnected(lower)
   self:_secure(lower)
 end
 
--- --- questions ---------------------------------------------------------------------------------------------------
+-- ---- Questions ----
 
 -- Ends the handshake with the script's own error.
 local function refuse(self, token, err)
@@ -229,10 +226,13 @@ local function answerContext(self, token, err, chosen)
     refuse(self, token, err)
   elseif chosen == nil or chosen == false then
     handle:answerContext(token)
-  elseif context.isContext(chosen) then
-    handle:answerContext(token, chosen.context)
   else
-    refuse(self, token, codes.ERR_TLS_INVALID_CONTEXT('context'))
+    chosen = context.from(chosen)
+    if chosen then
+      handle:answerContext(token, chosen.context)
+    else
+      refuse(self, token, codes.ERR_TLS_INVALID_CONTEXT('context'))
+    end
   end
 end
 
@@ -278,7 +278,7 @@ function TLSSocket:_onAsk(what, token, servername)
   end
 end
 
--- --- what the handshake tells ---------------------------------------------------------------------------------------
+-- ---- What the handshake tells ----
 
 local function judge(self)
   local code = self._handle:verifyError()
@@ -401,7 +401,7 @@ function TLSSocket:_destroy(err, callback)
   net.Socket._destroy(self, err, callback)
 end
 
--- --- getters -------------------------------------------------------------------------------------------------------
+-- ---- Getters ----
 
 -- Asks the handle; nil once the socket is closed, and before TLS is on top of its connection.
 local function ask(self, method, ...)
@@ -439,20 +439,18 @@ function TLSSocket:getCertificate()
   return ask(self, 'certificate') or (self._handle and {} or nil)
 end
 
-local function asX509(certificate)
-  if certificate then
-    return require('crypto').X509Certificate(certificate.raw)
-  end
+local function asX509(handle)
+  return handle and require('moonlatch.crypto.x509').wrap(handle)
 end
 
 ---@return crypto.X509Certificate?
 function TLSSocket:getPeerX509Certificate()
-  return asX509(ask(self, 'peerCertificate'))
+  return asX509(ask(self, 'peerX509'))
 end
 
 ---@return crypto.X509Certificate?
 function TLSSocket:getX509Certificate()
-  return asX509(ask(self, 'certificate'))
+  return asX509(ask(self, 'x509'))
 end
 
 --- Whether an earlier session was resumed.

@@ -39,17 +39,14 @@ static void list_handles(lua_State *L, int list)
   }
 }
 
-/* census() → list of { owner=, handle=, kind= } */
+/* census() → list of { owner=, handle=, kind= }
+ * References have numbers. Between them may be gaps, so that their count says nothing. */
 static int native_census(lua_State *L)
 {
   lua_settop(L, 0);
   lua_newtable(L);
-  size_t n = lua_objlen(L, LUA_REGISTRYINDEX);
-  for (size_t i = 1; i <= n; i++) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, (int)i);
-    if (lua_istable(L, -1)) list_handles(L, 1);
-    lua_pop(L, 1);
-  }
+  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1))
+    if (lua_type(L, -2) == LUA_TNUMBER && lua_istable(L, -1)) list_handles(L, 1);
   return 1;
 }
 

@@ -1,5 +1,6 @@
 /* Certificates as the plain tables that getPeerCertificate() gives. */
 #include <openssl/err.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bindings.h"
@@ -60,15 +61,14 @@ static void add_value(lua_State *L, int key)
 static void push_name(lua_State *L, const X509_NAME *name)
 {
   BIO *scratch = ml_scratch(L);
-  char *data;
   if (ml_cert_write_attributes(scratch, name) < 0) {
     lua_pushnil(L);
     return;
   }
-  const char *next = data = NULL;
+  char *data;
   long len = BIO_get_mem_data(scratch, &data);
   lua_createtable(L, 0, 4);
-  for (next = data; next < data + len;) {
+  for (const char *next = data; next < data + len;) {
     push_counted(L, &next);
     int key = lua_gettop(L);
     lua_pushvalue(L, key - 1);
@@ -78,68 +78,74 @@ static void push_name(lua_State *L, const X509_NAME *name)
   }
 }
 
-/* Pushes the character that \u00XX stands for in UTF-8; all that certinfo writes are Latin-1. */
-static void add_code(luaL_Buffer *buffer, const char *hex)
+/* Writes the character that "00XX" stands for in UTF-8 at `out`; all that certinfo writes are
+ * Latin-1. Returns the place after it. */
+static char *put_code(char *out, const char *hex)
 {
   char digits[5] = {hex[0], hex[1], hex[2], hex[3], '\0'};
   unsigned code = (unsigned)strtoul(digits, NULL, 16);
   if (code >= 0x80) {
-    luaL_addchar(buffer, (char)(0xc0 | code >> 6));
+    *out++ = (char)(0xc0 | code >> 6);
     code = 0x80 | (code & 0x3f);
   }
-  luaL_addchar(buffer, (char)code);
+  *out++ = (char)code;
+  return out;
 }
 
-/* Pushes a value of the info access list with its quotes and escapes taken off. */
-static void push_unquoted(lua_State *L, const char *from, const char *end)
+/* Takes quotes and escapes off a value of the info access list, in place; returns its new length.
+ */
+static size_t unquote(char *value, size_t len)
 {
-  luaL_Buffer buffer;
-  if (from == end || *from != '"') {
-    lua_pushlstring(L, from, (size_t)(end - from));
-    return;
-  }
-  luaL_buffinit(L, &buffer);
-  for (const char *c = from + 1; c < end - 1; c++) {
-    if (*c != '\\') {
-      luaL_addchar(&buffer, *c);
-    } else if (c[1] == 'u') {
-      add_code(&buffer, c + 2);
+  if (len < 2 || value[0] != '"') return len;
+  char *out = value;
+  const char *end = value + len - 1;
+  for (const char *c = value + 1; c < end; c++) {
+    if (*c == '\\' && c[1] == 'u') {
+      out = put_code(out, c + 2);
       c += 5;
     } else {
-      luaL_addchar(&buffer, *++c);
+      if (*c == '\\') c++;
+      *out++ = *c;
     }
   }
-  luaL_pushresult(&buffer);
+  return (size_t)(out - value);
 }
 
-/* Sets infoAccess: { ["OCSP - URI"] = { "http://…" } }. */
+/* Adds one line, "OCSP - URI:http://…", to the table on top: { ["OCSP - URI"] = { "http://…" } }.
+ */
+static void add_access(lua_State *L, char *line, size_t len)
+{
+  char *colon = memchr(line, ':', len);
+  if (!colon) return;
+  lua_pushlstring(L, line, (size_t)(colon - line));
+  lua_pushvalue(L, -1);
+  lua_rawget(L, -3);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -5);
+  }
+  char *value = colon + 1;
+  lua_pushlstring(L, value, unquote(value, (size_t)(line + len - value)));
+  lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
+  lua_pop(L, 2);
+}
+
 static void set_info_access(lua_State *L, X509 *cert)
 {
   BIO *scratch = ml_scratch(L);
   if (ml_cert_write_info_access(scratch, cert) <= 0) return;
-  char *data;
-  long len = BIO_get_mem_data(scratch, &data);
-  const char *end = data + len;
+  char *line;
+  long len = BIO_get_mem_data(scratch, &line);
+  const char *end = line + len;
   lua_createtable(L, 0, 2);
-  while (data < end) {
-    const char *colon = memchr(data, ':', (size_t)(end - data));
-    const char *stop = memchr(data, '\n', (size_t)(end - data));
-    if (!stop) stop = end;
-    if (!colon) break;
-    lua_pushlstring(L, data, (size_t)(colon - data));
-    lua_pushvalue(L, -1);
-    lua_rawget(L, -3);
-    if (lua_isnil(L, -1)) {
-      lua_pop(L, 1);
-      lua_createtable(L, 1, 0);
-      lua_pushvalue(L, -2);
-      lua_pushvalue(L, -2);
-      lua_rawset(L, -5);
-    }
-    push_unquoted(L, colon + 1, stop);
-    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
-    lua_pop(L, 2);
-    data = (char *)stop + 1;
+  while (line < end) {
+    char *stop = memchr(line, '\n', (size_t)(end - line));
+    size_t n = stop ? (size_t)(stop - line) : (size_t)(end - line);
+    add_access(L, line, n);
+    line += n + 1;
   }
   lua_setfield(L, -2, "infoAccess");
 }
@@ -240,19 +246,21 @@ void ml_push_certificate_chain(lua_State *L, X509 *cert, STACK_OF(X509) * chain,
   X509 **held = ml_new_x509(L); /* what came from the store lives as long as this handle */
   lua_pushvalue(L, -2);         /* stack: first, handle, the table to hang the next link on */
   for (int links = 0; links < MAX_LINKS; links++) {
-    if (ml_cert_issued(cert, cert)) {
+    X509 *issuer = ml_cert_issued(cert, cert) ? cert : ml_cert_issuer_in(cert, chain);
+    X509 *before = NULL;
+    if (!issuer && store && (issuer = issuer_in_store(cert, store)) != NULL) {
+      before = *held;
+      *held = issuer;
+    }
+    /* One that is trusted is its own issuer even if its key usage forbids it. */
+    bool own = issuer && X509_cmp(issuer, cert) == 0;
+    X509_free(before);
+    if (!issuer) break;
+    if (own) {
       lua_pushvalue(L, -1);
       lua_setfield(L, -2, "issuerCertificate");
       break;
     }
-    X509 *issuer = ml_cert_issuer_in(cert, chain);
-    if (!issuer && store && (issuer = issuer_in_store(cert, store)) != NULL) {
-      X509 *before = *held;
-      *held = issuer;
-      if (X509_cmp(issuer, cert) == 0) issuer = NULL;
-      X509_free(before);
-    }
-    if (!issuer) break;
     ml_push_certificate(L, issuer);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "issuerCertificate");

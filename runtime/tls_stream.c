@@ -42,9 +42,10 @@ struct ml_tls_stream {
   uint32_t asked; /* token of the last question passed on */
   unsigned busy;  /* callbacks on the stack */
   bool started, reading, lower_reading, lower_ended, lower_broken, ended, failed, closed;
-  bool announced; /* on_handshake was called */
-  bool starved;   /* output waits for the rest of a message of the peer */
-  bool noting;    /* notes are being delivered, with data behind them */
+  bool announced;   /* on_handshake was called */
+  bool starved;     /* output waits for the rest of a message of the peer */
+  bool noting;      /* notes are being delivered, with data behind them */
+  bool only_notify; /* the kernel has all but our close_notify */
 };
 
 static struct ml_tls_stream *self_of(struct ml_stream *stream)
@@ -392,6 +393,7 @@ static void run_writing(struct ml_tls_stream *s)
 static void say_close(struct ml_tls_stream *s)
 {
   if (!input_begin(s, NULL, 0)) return;
+  s->only_notify = output_idle(s);
   enum ml_tls_result result = ml_tls_close(s->tls);
   if (!input_end(s)) return;
   s->starved = result == ML_TLS_WANT_INPUT;
@@ -399,6 +401,21 @@ static void say_close(struct ml_tls_stream *s)
     fail(s, ml_tls_error(s->tls), true);
   else if (!s->starved || s->lower_ended)
     s->shutdown = SHUT_NOTIFY;
+}
+
+static void shutdown_done(struct ml_tls_stream *s)
+{
+  s->shutdown = SHUT_DONE;
+  s->stream.events->on_shutdown(&s->stream);
+}
+
+/* A peer that has said its end and left does not wait for our close_notify: that it cannot be sent
+ * takes nothing from anybody. */
+static bool end_is_moot(const struct ml_tls_stream *s, const struct ml_error *err)
+{
+  bool gone =
+      err->origin == ML_ORIGIN_SYSTEM && (err->number == EPIPE || err->number == ECONNRESET);
+  return gone && s->ended && s->only_notify && s->shutdown < SHUT_DONE;
 }
 
 static void run_shutdown(struct ml_tls_stream *s)
@@ -411,12 +428,12 @@ static void run_shutdown(struct ml_tls_stream *s)
   if (result == ML_DONE) {
     s->shutdown = SHUT_LOWER;
     result = ml_stream_shutdown(s->lower, &err);
-    if (result == ML_DONE) {
-      s->shutdown = SHUT_DONE;
-      s->stream.events->on_shutdown(&s->stream);
-    }
+    if (result == ML_DONE) shutdown_done(s);
   }
-  if (result == ML_FAILED) fail(s, &err, true);
+  if (result == ML_FAILED && end_is_moot(s, &err))
+    shutdown_done(s);
+  else if (result == ML_FAILED)
+    fail(s, &err, true);
 }
 
 /* An idle connection owns no buffer. */
@@ -499,8 +516,7 @@ static void lower_shutdown(struct ml_stream *lower)
   struct ml_tls_stream *s = lower->user;
   if (dead(s)) return;
   enter(s);
-  s->shutdown = SHUT_DONE;
-  s->stream.events->on_shutdown(&s->stream);
+  shutdown_done(s);
   leave(s);
 }
 
@@ -520,7 +536,10 @@ static void lower_error(struct ml_stream *lower, const struct ml_error *err)
   enter(s);
   s->lower_broken = true;
   ml_buf_free(&s->flying);
-  fail(s, err, true);
+  if (!dead(s) && end_is_moot(s, err))
+    shutdown_done(s);
+  else
+    fail(s, err, true);
   leave(s);
 }
 

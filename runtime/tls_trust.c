@@ -70,16 +70,13 @@ int ml_tls_trust_configure(bool use_openssl_ca, const char *extra_file, struct m
   trust.use_openssl_ca = use_openssl_ca;
   trust.extra_file[0] = '\0';
   if (!extra_file || !extra_file[0]) return 0;
-  /* Tried once here, so that a bad file is reported when the program starts and not at the first
-   * connection. */
-  ERR_clear_error();
-  X509_STORE *probe = X509_STORE_new();
-  int loaded = probe && X509_STORE_load_file(probe, extra_file) == 1;
-  if (!loaded) ml_error_openssl(err, "the extra certificates cannot be loaded");
-  X509_STORE_free(probe);
-  if (!loaded) return -1;
   snprintf(trust.extra_file, sizeof(trust.extra_file), "%s", extra_file);
-  return 0;
+  /* Loaded here, so that a bad file is reported when the program starts and not at the first
+   * connection. */
+  trust.store = ml_tls_trust_copy(err);
+  if (trust.store) return 0;
+  trust.extra_file[0] = '\0';
+  return -1;
 }
 
 void ml_tls_trust_release(void)

@@ -318,12 +318,25 @@ static bool exchange_over(const struct conn *conn)
   return conn->expected && conn->received >= conn->expected;
 }
 
+/* The next message. A request lies in the same place every time: it goes out in one record, which
+ * OpenSSL has made by the time the next one is written over it. */
+static const char *next_message(struct load *load)
+{
+  unsigned serial = load->serial++;
+  if (load->options.mode == MODE_ECHO) return load->material + serial * 4099u % MATERIAL_WINDOWS;
+  char *digits = strchr(load->material, '?') + 1;
+  for (unsigned i = 0; i < 8; i++)
+    digits[i] = "0123456789abcdef"[serial >> (28 - 4 * i) & 15];
+  return load->material;
+}
+
 static void start_exchange(struct load *load, struct conn *conn)
 {
   conn->phase = PHASE_EXCHANGE;
   conn->sent = 0;
   conn->received = 0;
   conn->credited = 0;
+  conn->message = next_message(load);
   conn->started = now_ns();
   if (load->options.mode == MODE_ECHO)
     conn->expected = load->message_len;
@@ -363,7 +376,7 @@ static bool send_message(struct load *load, struct conn *conn)
     ERR_clear_error();
     errno = 0;
     int result =
-        SSL_write(conn->ssl, load->message + conn->sent, (int)(load->message_len - conn->sent));
+        SSL_write(conn->ssl, conn->message + conn->sent, (int)(load->message_len - conn->sent));
     if (result <= 0) {
       if (blocked(load, conn, result)) return true;
       fail_tls(load, conn, "write", result);
@@ -389,7 +402,7 @@ static bool take_piece(struct load *load, struct conn *conn)
   size_t len = (size_t)result;
   if (load->options.mode == MODE_ECHO) {
     if (conn->received + len <= load->message_len &&
-        memcmp(scratch, load->message + conn->received, len) != 0)
+        memcmp(scratch, conn->message + conn->received, len) != 0)
       die("the echo differs from what was sent");
   } else if (!conn->expected && !parse_header(load, conn, scratch, len)) {
     return false;

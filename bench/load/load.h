@@ -25,7 +25,7 @@ enum mode {
   MODE_IDLE, /* connections that made one request each and then stay silent: memory of the server */
 };
 
-enum { MAX_PIDS = 16, ADDRESSES = 32 };
+enum { MAX_PIDS = 16, ADDRESSES = 32, MATERIAL_WINDOWS = 1 << 20 };
 
 struct options {
   enum mode mode;
@@ -62,6 +62,7 @@ struct conn {
   bool offered;         /* this connection offered `session` */
   uint32_t interest;    /* events asked of epoll */
   uint64_t started;     /* when the operation under way began, ns */
+  const char *message;  /* what is being sent; load.message_len bytes */
   size_t sent;          /* bytes of the message given to OpenSSL */
   uint64_t received;    /* bytes of the answer taken from it */
   uint64_t expected;    /* length of the answer; 0 while its header has not come */
@@ -89,8 +90,11 @@ struct load {
   struct conn **again; /* connections with decrypted bytes left, which epoll would not tell about */
   unsigned again_count;
 
-  const char *message;
+  /* No two messages under way are equal: a server that keeps equal strings once would look better
+   * than it is. An echo is a window of `material`, a request carries a serial number. */
+  char *material;
   size_t message_len;
+  unsigned serial;
 
   struct histogram latency; /* of operations that ended while measuring */
   uint64_t ops, bytes;

@@ -312,20 +312,21 @@ static void raise_descriptor_limit(unsigned conns)
     die("%u connections need a higher limit on open files (ulimit -n)", conns);
 }
 
-static char *make_message(const struct options *o, size_t *len)
+static char *make_material(const struct options *o, size_t *len)
 {
   if (o->mode != MODE_ECHO) {
     const char *path = o->mode == MODE_BULK ? "/bulk" : "/";
     char *text = NULL;
-    int n = asprintf(&text, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    int n = asprintf(&text, "GET %s?00000000 HTTP/1.1\r\nHost: x\r\n\r\n", path);
     if (n < 0) die("out of memory");
     *len = (size_t)n;
     return text;
   }
-  char *bytes = malloc(o->message_size);
+  size_t size = o->message_size + MATERIAL_WINDOWS;
+  char *bytes = malloc(size);
   if (!bytes) die("out of memory");
   uint32_t state = 1;
-  for (size_t i = 0; i < o->message_size; i++) {
+  for (size_t i = 0; i < size; i++) {
     state = state * 1664525 + 1013904223;
     bytes[i] = (char)(state >> 24);
   }
@@ -346,7 +347,7 @@ static void prepare(struct load *load)
   if (load->epoll < 0 || !load->conns || !load->again) die("out of memory");
   for (unsigned i = 0; i < o->conns; i++)
     load->conns[i].fd = -1;
-  load->message = make_message(o, &load->message_len);
+  load->material = make_material(o, &load->message_len);
 }
 
 static double ms(const struct load *load, double percent)
@@ -417,7 +418,7 @@ int main(int argc, char **argv)
     conn_destroy(&load.conns[i]);
   SSL_CTX_free(load.tls);
   SSL_CTX_free(load.first_tls);
-  free((void *)load.message);
+  free(load.material);
   free(load.again);
   free(load.conns);
   close(load.epoll);

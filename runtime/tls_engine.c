@@ -9,6 +9,9 @@
 
 #include "tls_engine_internal.h"
 
+#define RECORD_SIZE ((size_t)SSL3_RT_MAX_PLAIN_LENGTH)
+#define RECORD_OVERHEAD ((size_t)96) /* header 5, IV 16, SHA-384 MAC 48, padding 16: never more */
+
 /* ---- State ---- */
 
 #define TO(state) (1u << (state))
@@ -451,6 +454,9 @@ enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t 
   *done = 0;
   if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
   assert(tls->state == ML_TLS_OPEN || tls->state == ML_TLS_PEER_CLOSED);
+  /* Room for all records at once: growing step by step copies what is there again and again. When
+   * memory is short the BIO says so. */
+  (void)!ml_buf_reserve(&tls->io.out, len + (len / RECORD_SIZE + 1) * RECORD_OVERHEAD);
   ERR_clear_error();
   while (*done < len) {
     size_t n = 0;

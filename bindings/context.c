@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "options.h"
+#include "scratch.h"
 #include "x509.h"
 
 #define CLASS_NAME "moonlatch.context"
@@ -68,16 +69,21 @@ static int context_gc(lua_State *L)
   return 0;
 }
 
+/* A finaliser of the script's own can still reach a context that was collected before it. */
+static struct ml_tls_context *living(lua_State *L, const struct context_object *self)
+{
+  if (!self->context) luaL_error(L, "the context has been collected");
+  return self->context;
+}
+
 struct ml_tls_context *ml_check_context(lua_State *L, int index)
 {
-  struct context_object *self = ml_object_check(L, index, CLASS_NAME);
-  return self->context;
+  return living(L, ml_object_check(L, index, CLASS_NAME));
 }
 
 static struct ml_tls_context *self_context(lua_State *L)
 {
-  struct context_object *self = ml_object_self(L);
-  return self->context;
+  return living(L, ml_object_self(L));
 }
 
 static int context_get_ticket_keys(lua_State *L)
@@ -135,18 +141,17 @@ static int configure_trust(lua_State *L)
 /* tlsCiphers() → names of every cipher this OpenSSL has for TLS, in its order */
 static int tls_ciphers(lua_State *L)
 {
+  BIO *scratch = ml_scratch(L);
   SSL_CTX *ctx = SSL_CTX_new(TLS_method());
   SSL *ssl = NULL;
   if (ctx && SSL_CTX_set_cipher_list(ctx, "ALL:COMPLEMENTOFALL:@SECLEVEL=0") == 1)
     ssl = SSL_new(ctx);
   const STACK_OF(SSL_CIPHER) *ciphers = ssl ? SSL_get_ciphers(ssl) : NULL;
-  lua_newtable(L);
-  for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
-    lua_pushstring(L, SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i)));
-    lua_rawseti(L, -2, i + 1);
-  }
+  for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++)
+    BIO_printf(scratch, "%s\n", SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i)));
   SSL_free(ssl);
   SSL_CTX_free(ctx);
+  ml_push_lines(L, scratch);
   return 1;
 }
 

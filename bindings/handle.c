@@ -162,6 +162,29 @@ struct ml_handle *ml_handle_new(lua_State *L, const char *class_name, enum ml_cl
   return h;
 }
 
+static const char handle_mark = 0; /* its address: a key in the metatables of handles */
+
+void ml_handle_class(lua_State *L)
+{
+  lua_pushlightuserdata(L, (void *)&handle_mark);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, -3);
+}
+
+struct ml_handle *ml_check_handle(lua_State *L, int index)
+{
+  struct ml_handle *h = lua_touserdata(L, index);
+  bool marked = false;
+  if (h != NULL && lua_getmetatable(L, index)) {
+    lua_pushlightuserdata(L, (void *)&handle_mark);
+    lua_rawget(L, -2);
+    marked = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+  }
+  if (!marked) luaL_typerror(L, index, "handle");
+  return h;
+}
+
 void ml_handle_attach(struct ml_handle *h, struct ml_stream *stream)
 {
   stream->events = &ml_handle_events;

@@ -77,6 +77,12 @@ int ml_handle_gc(lua_State *L);
 struct ml_handle *ml_handle_new(lua_State *L, const char *class_name, enum ml_class_id class_id,
                                 size_t size);
 
+/* Makes the class, whose metatable is on top, one of handles. */
+void ml_handle_class(lua_State *L);
+
+/* Argument `index` if it is a handle of whichever class, else raises. */
+struct ml_handle *ml_check_handle(lua_State *L, int index);
+
 /* Gives it its stream, whose events and user are set here. */
 void ml_handle_attach(struct ml_handle *handle, struct ml_stream *stream);
 

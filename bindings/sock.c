@@ -96,6 +96,7 @@ static const luaL_Reg methods[] = {
 void ml_open_sock(lua_State *L)
 {
   ml_class_register(L, SOCK_CLASS, methods, ml_handle_gc);
+  ml_handle_class(L);
   lua_pop(L, 1);
   lua_pushcfunction(L, sock_new);
   lua_setfield(L, 1, "sock");

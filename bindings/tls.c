@@ -150,8 +150,7 @@ static int tls_new(lua_State *L)
   struct ml_error err;
   struct ml_tls *tls;
   memset(&wanted, 0, sizeof(wanted));
-  struct ml_handle *lower = lua_touserdata(L, 1);
-  luaL_argcheck(L, lower != NULL, 1, "handle expected");
+  struct ml_handle *lower = ml_check_handle(L, 1);
   struct ml_tls_context *context = ml_check_context(L, 2);
   ml_options_read(L, 3, options, &wanted);
   struct ml_handle *h = ml_handle_new(L, CLASS_NAME, ML_CLASS_TLS, sizeof(*h));
@@ -249,6 +248,7 @@ static const luaL_Reg methods[] = {
 void ml_open_tls(lua_State *L)
 {
   ml_class_register(L, CLASS_NAME, methods, ml_handle_gc);
+  ml_handle_class(L);
   int metatable = lua_gettop(L);
   lua_getfield(L, metatable, "__index");
   for (const luaL_Reg *fact = ml_tls_facts; fact->name; fact++) {

@@ -85,10 +85,10 @@ static int fact_peer_certificate(lua_State *L)
     ml_push_certificate(L, cert);
     return 1;
   }
-  STACK_OF(X509) *chain = ml_tls_peer_chain(tls);
+  (void)ml_new_x509(L); /* holds the chain, should memory run out below */
+  STACK_OF(X509) *chain = *ml_x509_chain(L) = ml_tls_peer_chain(tls);
   SSL_CTX *ctx = SSL_get_SSL_CTX(ml_tls_ssl(tls));
   ml_push_certificate_chain(L, cert, chain, SSL_CTX_get_cert_store(ctx));
-  sk_X509_pop_free(chain, X509_free);
   return 1;
 }
 
@@ -98,9 +98,8 @@ static int fact_peer_x509(lua_State *L)
   struct ml_tls *tls = ml_tls_self(L);
   X509 *cert = tls ? ml_tls_peer_certificate(tls) : NULL;
   if (!cert) return 0;
-  STACK_OF(X509) *chain = ml_tls_peer_chain(tls);
-  ml_push_x509(L, cert, chain);
-  sk_X509_pop_free(chain, X509_free);
+  ml_push_x509(L, cert, NULL);
+  *ml_x509_chain(L) = ml_tls_peer_chain(tls);
   return 1;
 }
 
@@ -209,17 +208,19 @@ static int fact_ephemeral(lua_State *L)
   if (!ssl) return 0;
   lua_createtable(L, 0, 3);
   if (SSL_get_peer_tmp_key(ssl, &key) != 1) return 1;
-  int type = EVP_PKEY_get_id(key);
+  int type = EVP_PKEY_get_id(key), bits = EVP_PKEY_get_bits(key);
   char group[64];
   size_t group_len = 0;
+  bool named =
+      type == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof(group), &group_len) == 1;
+  EVP_PKEY_free(key); /* before anything is pushed, which may raise */
   set_string(L, "type", type == EVP_PKEY_DH ? "DH" : "ECDH");
-  if (type == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, group, sizeof(group), &group_len) == 1)
+  if (named)
     set_string(L, "name", group);
   else if (type != EVP_PKEY_DH)
     set_string(L, "name", OBJ_nid2sn(type));
-  lua_pushinteger(L, EVP_PKEY_get_bits(key));
+  lua_pushinteger(L, bits);
   lua_setfield(L, -2, "size");
-  EVP_PKEY_free(key);
   return 1;
 }
 

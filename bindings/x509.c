@@ -36,6 +36,12 @@ X509 **ml_new_x509(lua_State *L)
   return &x509->cert;
 }
 
+STACK_OF(X509) * *ml_x509_chain(lua_State *L)
+{
+  struct x509 *x509 = lua_touserdata(L, -1);
+  return &x509->chain;
+}
+
 void ml_push_x509(lua_State *L, X509 *cert, STACK_OF(X509) * chain)
 {
   X509 **place = ml_new_x509(L);

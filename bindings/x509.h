@@ -35,6 +35,9 @@ EVP_PKEY *ml_check_key(lua_State *L, int index);
 EVP_PKEY **ml_new_key(lua_State *L, int is_private);
 X509 **ml_new_x509(lua_State *L);
 
+/* The place for the chain of the certificate's handle on top, for what is to live as long as it. */
+STACK_OF(X509) * *ml_x509_chain(lua_State *L);
+
 void ml_open_key(lua_State *L);
 
 #endif

@@ -85,6 +85,13 @@ struct ev_loop *ml_loop_ev(struct ml_loop *loop)
   return loop->ev;
 }
 
+/* A nested ev_run forgets that the one around it was told to break (ev_break(3)). */
+static void renew_stop(struct ml_loop *loop)
+{
+  struct run *outer = loop->run;
+  if (outer != NULL && outer->stopped && outer->in_ev_run) ev_break(loop->ev, EVBREAK_ONE);
+}
+
 void ml_loop_run(struct ml_loop *loop)
 {
   struct run run = {.outer = loop->run};
@@ -99,12 +106,14 @@ void ml_loop_run(struct ml_loop *loop)
     ml_loop_flush(loop);
   }
   loop->run = run.outer;
+  renew_stop(loop);
 }
 
 bool ml_loop_step(struct ml_loop *loop, bool wait)
 {
   /* A task left by code outside the loop must not wait for an event to come. */
   int left = ev_run(loop->ev, wait && !has_tasks(loop) ? EVRUN_ONCE : EVRUN_NOWAIT);
+  renew_stop(loop);
   if (!has_tasks(loop)) return left > 0;
   ml_loop_flush(loop);
   return ml_loop_alive(loop);

@@ -555,8 +555,9 @@ X509 *ml_tls_peer_certificate(const struct ml_tls *tls)
 long ml_tls_verify_result(const struct ml_tls *tls, bool *absent)
 {
   *absent = ml_tls_peer_certificate(tls) == NULL;
-  if (*absent) return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
+  /* A chain that was refused within the handshake is not there any more either. */
   if (tls->verify_result != X509_V_OK) return tls->verify_result;
+  if (*absent) return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
   return SSL_get_verify_result(tls->ssl);
 }
 

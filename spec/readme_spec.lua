@@ -20,14 +20,25 @@ local function chunk(block, modules)
   return setfenv(fn, setmetatable({ require = requireOr }, { __index = _G }))
 end
 
+local PAGES = { 'README.md', 'docs/getting-started.md', 'docs/errors.md', 'docs/architecture.md' }
+
 describe('README.md', function()
   local README = blocks('README.md', 'lua')
 
   it('holds Lua that compiles, as do the pages under docs/', function()
     assert.is_true(#README >= 3)
-    for _, path in ipairs { 'README.md', 'docs/getting-started.md', 'docs/errors.md', 'docs/architecture.md' } do
+    for _, path in ipairs(PAGES) do
       for _, block in ipairs(blocks(path, 'lua')) do
         assert(loadstring(block, '=' .. path))
+      end
+    end
+  end)
+
+  it('links to files that exist, as do the pages under docs/', function()
+    for _, path in ipairs(PAGES) do
+      local directory = path:match('^.*/') or ''
+      for target in fs.readFileSync(path, 'utf8'):gmatch('%]%(([^)#:]+)%)') do
+        assert.is_true(fs.existsSync(directory .. target), path .. ' links to ' .. target)
       end
     end
   end)

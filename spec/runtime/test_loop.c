@@ -206,6 +206,33 @@ static void stopping_ends_the_innermost_run_only(void **state)
   assert_int_equal(fired, 1);
 }
 
+static void stop_then_run_nested(struct ev_loop *ev, ev_timer *timer, int events)
+{
+  (void)ev;
+  (void)events;
+  struct job inner = {.task.run = run_job};
+  ml_loop_timer_stop(loop, timer, true);
+  ml_loop_stop(loop);
+  ml_loop_defer(loop, &inner.task);
+  while (inner.ran == 0)
+    ml_loop_step(loop, false);
+  fired++;
+}
+
+static void a_nested_step_does_not_undo_a_stop(void **state)
+{
+  (void)state;
+  ev_timer soon, never;
+  ev_timer_init(&soon, stop_then_run_nested, 0.01, 0.);
+  ev_timer_init(&never, on_timer, 3600., 0.);
+  fired = 0;
+  ml_loop_timer_start(loop, &soon, true);
+  ml_loop_timer_start(loop, &never, true);
+  ml_loop_run(loop); /* an hour if the stop were lost */
+  assert_int_equal(fired, 1);
+  ml_loop_timer_stop(loop, &never, true);
+}
+
 static void a_third_borrower_gets_a_buffer_too(void **state)
 {
   (void)state;
@@ -235,6 +262,7 @@ int main(void)
       TEST(an_unreferenced_watcher_does_not_hold_the_loop),
       TEST(an_unreferenced_timer_that_fires_keeps_the_count_right),
       TEST(stopping_ends_the_innermost_run_only),
+      TEST(a_nested_step_does_not_undo_a_stop),
       TEST(a_third_borrower_gets_a_buffer_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,13 +80,20 @@ function serveTcp(socket) {
   });
 }
 
-const udp = dgram.createSocket('udp4');
-udp.on('message', (query, from) => {
-  const reply = answer(query, true);
-  if (reply) udp.send(reply, from.port, from.address);
-});
-udp.bind(0, '127.0.0.1', () => {
-  const { port } = udp.address();
-  net.createServer(serveTcp).listen(port, '127.0.0.1', () => console.log(`${port} ${process.pid}`));
-});
+// UDP and TCP have to have the same number: when the one that UDP got is taken for TCP, another is tried.
+function listen() {
+  const udp = dgram.createSocket('udp4');
+  udp.on('message', (query, from) => {
+    const reply = answer(query, true);
+    if (reply) udp.send(reply, from.port, from.address);
+  });
+  udp.bind(0, '127.0.0.1', () => {
+    const { port } = udp.address();
+    const tcp = net.createServer(serveTcp);
+    tcp.on('error', () => udp.close(listen));
+    tcp.listen(port, '127.0.0.1', () => console.log(`${port} ${process.pid}`));
+  });
+}
+
+listen();
 setTimeout(() => process.exit(1), 60000);

@@ -103,7 +103,7 @@ describe('SNI', function()
   end, nil, 'thrown in the callback')
   failing('refuses what is not a context', function(_, callback)
     callback(nil, { key = 'x' })
-  end, 'ERR_TLS_INVALID_CONTEXT', 'SecureContext')
+  end, 'ERR_TLS_INVALID_CONTEXT', 'Invalid SNI context')
 
   it('ends by the handshake timeout when nobody answers; later answers do nothing', spec.async(function(done, expect)
     local server, late

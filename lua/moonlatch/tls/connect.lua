@@ -78,7 +78,8 @@ local function expectedName(options)
   if type(options.servername) == 'string' and options.servername ~= '' then
     return options.servername
   end
-  return options.host or 'localhost'
+  local below = options.socket
+  return options.host or type(below) == 'table' and below._host or 'localhost'
 end
 
 --- Connects and begins the handshake. `callback` is added as a listener for 'secureConnect'.
@@ -88,12 +89,14 @@ end
 function M.connect(...)
   local options, callback = normalize(...)
   check(options)
-  local socket = TLSSocket(options.socket, merge(merge({}, options), {
-    isServer = false,
-    secureContext = context.given(options) or tls.createSecureContext(options),
-    servername = servername(options),
-    host = expectedName(options),
-  }))
+  local settings = merge({}, options)
+  settings.isServer = false
+  settings.secureContext = context.given(options) or tls.createSecureContext(options)
+  -- Nil as well: a name that is not to be sent must not be left where it was given.
+  settings.servername = servername(options)
+  settings.host = expectedName(options)
+  local socket = TLSSocket(options.socket, settings)
+  socket._target = options
   if callback then
     socket:once('secureConnect', callback)
   end

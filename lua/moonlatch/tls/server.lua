@@ -10,6 +10,7 @@ local TLSSocket = require 'moonlatch.tls.socket'
 local tls = require 'moonlatch.tls.namespace'
 
 local codes = errors.codes
+local nextTick = require('moonlatch.tick').nextTick
 local type, pairs = type, pairs
 
 local HANDSHAKE_TIMEOUT = 120000 -- ms
@@ -123,12 +124,19 @@ end
 ---@param name any
 ---@return boolean
 function Server:emit(name, ...)
-  local heard = net.Server.emit(self, name, ...)
-  if name == 'connection' then
-    serve(self, (...))
-    return true
+  if name ~= 'connection' then
+    return net.Server.emit(self, name, ...)
   end
-  return heard
+  local plain, seen = (...), false
+  nextTick(function()
+    if not seen then
+      plain:destroy() -- a listener raised: nobody is going to look after the socket
+    end
+  end)
+  net.Server.emit(self, name, ...)
+  seen = true
+  serve(self, plain)
+  return true
 end
 
 --- Adds a context for clients that ask for `hostname` (`*` stands for one label's characters). The one added last

@@ -14,6 +14,7 @@ local tls = require 'moonlatch.tls.namespace'
 
 local codes = errors.codes
 local isInstance = class.isInstance
+local nextTick = require('moonlatch.tick').nextTick
 local type, tostring = type, tostring
 
 -- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
@@ -181,14 +182,19 @@ function TLSSocket:_wrap(socket)
   socket:once('error', function(err)
     self:destroy(err)
   end)
-  if socket.connecting or socket.pending then
+  local function go()
+    takeOver(self, socket)
+    if not self.destroyed then
+      self:_announceConnect()
+    end
+  end
+  if socket.pending and not socket.destroyed then
     self.connecting = true
-    socket:once('connect', function()
-      takeOver(self, socket)
-      if not self.destroyed then
-        self:_announceConnect()
-      end
-    end)
+    socket:once('connect', go)
+  elseif socket._writeCallback then
+    -- Its handle is at work on a write of the script's still: after that.
+    self.connecting = true
+    socket:write('', go)
   else
     takeOver(self, socket)
   end
@@ -201,6 +207,21 @@ function TLSSocket:_onConnected(lower)
     self:_release()
   end
   self:_secure(lower)
+end
+
+-- What one connection has shown is not to be believed of the next. Without these fields the class's stand.
+local PER_CONNECTION = {
+  'authorized', 'authorizationError', 'alpnProtocol', 'servername', 'secureConnecting', '_established', '_released',
+  '_reported', '_verified', '_session', '_identityError', '_scriptError',
+}
+
+--- The socket is to connect again.
+---@package
+function TLSSocket:_undestroy()
+  for _, name in ipairs(PER_CONNECTION) do
+    self[name] = nil
+  end
+  net.Socket._undestroy(self)
 end
 
 -- ---- Questions ----
@@ -231,7 +252,7 @@ local function answerContext(self, token, err, chosen)
     if chosen then
       handle:answerContext(token, chosen.context)
     else
-      refuse(self, token, codes.ERR_TLS_INVALID_CONTEXT('context'))
+      refuse(self, token, errors.coded(errors.TypeError, 'ERR_TLS_INVALID_CONTEXT', 'Invalid SNI context'))
     end
   end
 end
@@ -361,17 +382,33 @@ local function betterError(self, err)
   return err
 end
 
+-- Which server it was that hung up: the system does not know that the connection was not what we wanted it for.
+local function nameTarget(self, err)
+  local target = self._target
+  if target and err.code == 'ECONNRESET' and not err.syscall and not self._established then
+    err.path, err.host, err.port, err.localAddress = target.path, target.host, target.port, target.localAddress
+  end
+end
+
+local function emitClientError(server, err, socket)
+  server:emit('tlsClientError', err, socket)
+  server:emit('clientError', err, socket)
+end
+
 --- Until a server has given the socket to the script there is nobody to hear its 'error' events: what goes wrong is
 --- the server's 'tlsClientError'.
 ---@package
-function TLSSocket:_reportToServer(err)
+function TLSSocket:_reportToServer(err, later)
   local server = self._tls.server
   if not server or self._released or self._reported then
     return false
   end
   self._reported = true
-  server:emit('tlsClientError', err, self)
-  server:emit('clientError', err, self)
+  if later then
+    nextTick(emitClientError, server, err, self)
+  else
+    emitClientError(server, err, self)
+  end
   return true
 end
 
@@ -381,9 +418,13 @@ function TLSSocket:_onHandleError(err)
     net.Socket._onHandleError(self, err)
     return
   end
+  local code = err.code
   err = betterError(self, err)
-  self.authorizationError = self.authorizationError
-    or (not self._established and self._identityError and self._identityError.code) or nil
+  if not self._established and code == self._handle:verifyError() then
+    self.authorizationError = err.code or err.message
+  end
+  nameTarget(self, err)
+  nextTick(self.destroy, self) -- should a listener of the server raise
   if self:_reportToServer(err) then
     self:destroy()
   else
@@ -394,7 +435,8 @@ end
 function TLSSocket:_destroy(err, callback)
   if self._tls.isServer and not self._established then
     local reason = err or errors.new('socket hang up', { code = 'ECONNRESET' })
-    if self:_reportToServer(reason) then
+    local _ = self.remoteAddress -- so that listeners can ask for it still
+    if self:_reportToServer(reason, true) then
       err = nil
     end
   end

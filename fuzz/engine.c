@@ -1,0 +1,286 @@
+/* Two engines and somebody in between who does as the input says: passes bytes on in any portions,
+ * changes them, makes some up, and answers questions at any time, late, twice or never.
+ *
+ * The input is a row of steps: one byte of kind, one of argument, and for made-up bytes the bytes.
+ * Its first byte chooses the options. Randomness comes from a generator that starts anew with each
+ * input, so a finding repeats.
+ */
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "certmaker.h"
+#include "expect.h"
+#include "random.h"
+#include "tls_engine.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* ---- What both ends are made of ---- */
+
+enum { VERSIONS = 3 };
+static const int versions[VERSIONS] = {0, TLS1_2_VERSION, TLS1_3_VERSION};
+static struct ml_tls_context *contexts[VERSIONS], *other;
+static uint8_t *sessions[VERSIONS];
+static size_t session_lens[VERSIONS];
+
+static char *text_of(BIO *bio)
+{
+  char *data;
+  size_t len = (size_t)BIO_get_mem_data(bio, &data);
+  char *text = calloc(1, len + 1);
+  EXPECT(text);
+  memcpy(text, data, len);
+  BIO_free(bio);
+  return text;
+}
+
+static struct ml_tls_context *make_context(int version)
+{
+  struct ml_error err;
+  X509 *cert = NULL;
+  EVP_PKEY *key = EVP_EC_gen("P-256");
+  struct ml_name_attribute subject = {.type = "CN", .value = "fuzz.test", .len = 9};
+  int64_t now = (int64_t)time(NULL);
+  struct ml_cert_plan plan = {.key = key,
+                              .not_before = now - 3600,
+                              .not_after = now + 86400,
+                              .version = 3,
+                              .subject = &subject,
+                              .subject_count = 1};
+  EXPECT(ml_cert_make(&cert, &plan, &err) == 0);
+  BIO *cert_bio = BIO_new(BIO_s_mem()), *key_bio = BIO_new(BIO_s_mem());
+  EXPECT(PEM_write_bio_X509(cert_bio, cert) == 1);
+  EXPECT(PEM_write_bio_PrivateKey(key_bio, key, NULL, NULL, 0, NULL, NULL) == 1);
+  X509_free(cert);
+  EVP_PKEY_free(key);
+  char *cert_text = text_of(cert_bio), *key_text = text_of(key_bio);
+  struct ml_tls_blob cert_blob = {cert_text, strlen(cert_text), NULL},
+                     key_blob = {key_text, strlen(key_text), NULL};
+  struct ml_tls_context_options options = {.own_trust = true,
+                                           .cert = {&cert_blob, 1},
+                                           .key = {&key_blob, 1},
+                                           .ca = {&cert_blob, 1},
+                                           .min_version = version,
+                                           .max_version = version};
+  struct ml_tls_context *context;
+  EXPECT(ml_tls_context_new(&context, &options, &err) == 0);
+  ml_tls_context_enable_keylog(context);
+  free(cert_text);
+  free(key_text);
+  return context;
+}
+
+/* ---- One connection ---- */
+
+struct end {
+  struct ml_tls *tls;
+  enum ml_tls_state state; /* the furthest so far */
+};
+
+static void check(struct end *end)
+{
+  enum ml_tls_state state = ml_tls_state(end->tls);
+  bool asks_again = end->state == ML_TLS_IDENTITY_ASKED || end->state == ML_TLS_HELLO_ASKED;
+  EXPECT(state >= end->state || asks_again || end->state == ML_TLS_PEER_CLOSED);
+  end->state = state;
+  if (state == ML_TLS_FAILED) EXPECT(ml_tls_error(end->tls) && ml_tls_error(end->tls)->code[0]);
+}
+
+static void keep_session(struct ml_tls_note *note, int version)
+{
+  if (sessions[version]) return;
+  int len = i2d_SSL_SESSION(note->session, &sessions[version]);
+  session_lens[version] = len > 0 ? (size_t)len : 0;
+}
+
+static void fetch_notes(struct end *end, int version)
+{
+  struct ml_tls_note *note;
+  while ((note = ml_tls_next_note(end->tls))) {
+    if (note->kind == ML_NOTE_SESSION) keep_session(note, version);
+    ml_tls_note_free(note);
+  }
+}
+
+/* Lends `data` and does what an owner does with new input. */
+static void feed(struct end *end, const uint8_t *data, size_t len)
+{
+  static uint8_t buffer[20000];
+  size_t n;
+  EXPECT(ml_tls_input(end->tls, data, len) == 0);
+  if (!ml_tls_established(end->tls)) {
+    enum ml_tls_result result = ml_tls_handshake(end->tls);
+    EXPECT((result == ML_TLS_ASK) == (ml_tls_question(end->tls).ask != ML_ASK_NONE));
+    EXPECT((result == ML_TLS_OK) == ml_tls_established(end->tls));
+  }
+  while (ml_tls_established(end->tls) &&
+         ml_tls_read(end->tls, buffer, sizeof(buffer), &n) == ML_TLS_OK)
+    EXPECT(n > 0);
+  EXPECT(ml_tls_input_end(end->tls) == 0);
+  check(end);
+}
+
+/* Carries up to `limit` bytes, with one of them changed when `change` is not 0. */
+static void carry(struct end *from, struct end *to, size_t limit, uint8_t change)
+{
+  struct ml_buf *out = ml_tls_output(from->tls);
+  size_t n = ml_buf_size(out) < limit ? ml_buf_size(out) : limit;
+  if (n == 0) {
+    feed(to, NULL, 0);
+    return;
+  }
+  uint8_t *copy = malloc(n);
+  EXPECT(copy);
+  memcpy(copy, ml_buf_data(out), n);
+  copy[change % n] ^= change;
+  ml_buf_consume(out, n);
+  feed(to, copy, n);
+  free(copy);
+}
+
+static void answer(struct end *end, uint8_t how)
+{
+  struct ml_error reason;
+  struct ml_tls_question question = ml_tls_question(end->tls);
+  uint32_t token = question.token + (how >> 6 == 3);
+  bool right = token == question.token && question.ask != ML_ASK_NONE;
+  struct ml_tls_context *choice[] = {NULL, contexts[how % VERSIONS], other};
+  int result;
+  switch (how % 3) {
+  case 0:
+    result = ml_tls_answer_context(end->tls, token, choice[how / 3 % 3]);
+    EXPECT(result == (right && question.ask == ML_ASK_CONTEXT ? 0 : -1));
+    break;
+  case 1:
+    result = ml_tls_answer_identity(end->tls, token, how & 8);
+    EXPECT(result == (right && question.ask == ML_ASK_IDENTITY ? 0 : -1));
+    break;
+  default:
+    ml_error_misuse(&reason, "ERR_FUZZ", "refused");
+    result = ml_tls_answer_failure(end->tls, token, how, &reason);
+    EXPECT(result == (right ? 0 : -1));
+  }
+  if (result == 0) EXPECT(ml_tls_question(end->tls).ask == ML_ASK_NONE);
+}
+
+static void write_some(struct end *end, uint8_t amount)
+{
+  static uint8_t cleartext[256 * 200];
+  size_t done;
+  enum ml_tls_state state = ml_tls_state(end->tls);
+  if (state != ML_TLS_OPEN && state != ML_TLS_PEER_CLOSED) return;
+  size_t len = (size_t)amount * 200;
+  enum ml_tls_result result = ml_tls_write(end->tls, cleartext, len, &done);
+  EXPECT(done <= len && (result != ML_TLS_OK || done == len));
+}
+
+static void look(const struct end *end)
+{
+  bool absent;
+  (void)ml_tls_verify_result(end->tls, &absent);
+  (void)ml_tls_servername(end->tls);
+  sk_X509_pop_free(ml_tls_peer_chain(end->tls), X509_free);
+  EXPECT(absent == !ml_tls_peer_certificate(end->tls));
+}
+
+static void step(struct end ends[2], int version, uint8_t kind, uint8_t arg)
+{
+  struct end *one = &ends[kind & 1], *two = &ends[!(kind & 1)];
+  switch (kind / 2 % 9) {
+  case 0:
+    carry(one, two, SIZE_MAX, 0);
+    break;
+  case 1:
+    carry(one, two, (size_t)arg * 4 + 1, 0);
+    break;
+  case 2:
+    carry(one, two, SIZE_MAX, arg);
+    break;
+  case 3:
+    answer(one, arg);
+    break;
+  case 4:
+    write_some(one, arg);
+    break;
+  case 5:
+    (void)ml_tls_close(one->tls);
+    break;
+  case 6:
+    fetch_notes(one, version);
+    break;
+  case 7:
+    look(one);
+    break;
+  default: /* an eager peer */
+    if (ml_tls_established(one->tls) && SSL_version(ml_tls_ssl(one->tls)) == TLS1_3_VERSION) {
+      (void)SSL_key_update(ml_tls_ssl(one->tls), arg & 1);
+      (void)SSL_do_handshake(ml_tls_ssl(one->tls));
+    }
+  }
+  check(one);
+  check(two);
+}
+
+static struct ml_tls *open_end(bool server, uint8_t flags, int version)
+{
+  static const uint8_t alpn[] = "\x02h2\x08http/1.1";
+  struct ml_error err;
+  struct ml_tls_options options = {.server = server,
+                                   .ask_context = flags & 1,
+                                   .ask_identity = flags & 2,
+                                   .request_cert = flags & 4,
+                                   .reject_unauthorized = flags & 8,
+                                   .want_sessions = true,
+                                   .want_keylog = true,
+                                   .servername = server ? NULL : "fuzz.test",
+                                   .alpn = alpn,
+                                   .alpn_len = flags & 16 ? sizeof(alpn) - 1 : 3};
+  if (!server && flags & 32 && session_lens[version]) {
+    options.session = sessions[version];
+    options.session_len = session_lens[version];
+  }
+  struct ml_tls *tls;
+  EXPECT(ml_tls_new(&tls, contexts[version], &options, &err) == 0);
+  return tls;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+  (void)argc;
+  (void)argv;
+  fuzz_random_install();
+  for (int i = 0; i < VERSIONS; i++)
+    contexts[i] = make_context(versions[i]);
+  other = make_context(0);
+  return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+  if (size < 2) return 0;
+  fuzz_random_start();
+  int version = data[1] % VERSIONS;
+  struct end ends[2] = {{.tls = open_end(true, data[0], version)},
+                        {.tls = open_end(false, data[0], version)}};
+  feed(&ends[1], NULL, 0);
+  size_t at = 2;
+  while (size - at >= 2) {
+    uint8_t kind = data[at], arg = data[at + 1];
+    at += 2;
+    if (kind < 224) {
+      step(ends, version, kind, arg);
+      continue;
+    }
+    size_t n = size - at < arg ? size - at : arg; /* made up */
+    feed(&ends[kind & 1], data + at, n);
+    at += n;
+  }
+  ml_tls_free(ends[0].tls);
+  ml_tls_free(ends[1].tls);
+  return 0;
+}

@@ -1,0 +1,122 @@
+/* What tls_stream.c (the stream: life, events of the lower stream, operations) and tls_stream_run.c
+ * (one run: handshake, reading, writing) share. */
+#ifndef ML_TLS_STREAM_INTERNAL_H
+#define ML_TLS_STREAM_INTERNAL_H
+
+#include <stdlib.h>
+
+#include "tls_stream.h"
+
+#define FLUSH_AT ((size_t)65536) /* gathered output that is handed down at once */
+#define STEP ((size_t)65536)     /* cleartext per call into the engine */
+
+/* The end of our side, in order. */
+enum shutdown_phase {
+  SHUT_NONE,
+  SHUT_WANTED, /* asked for; waits for the handshake and for writes before it */
+  SHUT_NOTIFY, /* close_notify is in the output */
+  SHUT_LOWER,  /* the lower stream is shutting down */
+  SHUT_DONE,
+};
+
+struct ml_tls_stream {
+  struct ml_stream stream;
+  struct ml_stream *lower;
+  struct ml_tls *tls;
+  const struct ml_tls_stream_events *tls_events;
+  struct ml_task task;
+  ev_idle again; /* the next turn of the loop, after other streams had theirs */
+  ev_timer deadline;
+
+  struct ml_buf flying; /* output that the lower stream still needs */
+
+  /* The write that is being worked off: our copy of the slice list, the memory is the owner's. */
+  struct ml_slice *held;
+  size_t held_count, held_at;
+  bool write_pending; /* on_written is owed */
+
+  enum shutdown_phase shutdown;
+  uint32_t asked; /* token of the last question passed on */
+  unsigned busy;  /* callbacks on the stack */
+  bool started, reading, lower_reading, lower_ended, lower_broken, ended, failed, closed;
+  bool announced;   /* on_handshake was called */
+  bool starved;     /* output waits for the rest of a message of the peer */
+  bool noting;      /* notes are being delivered, with data behind them */
+  bool only_notify; /* the kernel has all but our close_notify */
+};
+
+static inline struct ml_tls_stream *self_of(struct ml_stream *stream)
+{
+  return (struct ml_tls_stream *)(void *)stream;
+}
+
+static inline bool dead(const struct ml_tls_stream *s)
+{
+  return s->closed || s->failed;
+}
+
+static inline void schedule(struct ml_tls_stream *s)
+{
+  if (!dead(s)) ml_loop_defer(s->stream.loop, &s->task);
+}
+
+/* Goes on in the next turn of the loop. A task would run in this one still. */
+static inline void yield(struct ml_tls_stream *s)
+{
+  if (!dead(s)) ev_idle_start(ml_loop_ev(s->stream.loop), &s->again);
+}
+
+static inline void drop_held(struct ml_tls_stream *s)
+{
+  free(s->held);
+  s->held = NULL;
+  s->held_count = s->held_at = 0;
+}
+
+static inline void stop_deadline(struct ml_tls_stream *s)
+{
+  ml_loop_timer_stop(s->stream.loop, &s->deadline, false);
+}
+
+/* Around every callback. */
+static inline void enter(struct ml_tls_stream *s)
+{
+  s->busy++;
+}
+
+/* ---- tls_stream_run.c ---- */
+
+/* Hands gathered output down. ML_PENDING: the lower stream is still busy with earlier output. */
+int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err);
+
+/* Reads from the lower stream, or not, as the state wants it. */
+void ml_tls_stream_update_reading(struct ml_tls_stream *s);
+
+/* Encrypts `slice` as far as it goes, at most `limit` bytes, and moves it past them. */
+enum ml_tls_result ml_tls_stream_encrypt(struct ml_tls_stream *s, struct ml_slice *slice,
+                                         size_t limit, struct ml_error *err);
+
+/* Encrypts what is held, about what one turn may and not past what the lower stream takes. -1: err
+ * says why. */
+int ml_tls_stream_encrypt_held(struct ml_tls_stream *s, struct ml_error *err);
+
+/* The lower stream has shut down. */
+void ml_tls_stream_shutdown_done(struct ml_tls_stream *s);
+
+/* A peer that has said its end and left does not wait for our close_notify: that it cannot be sent
+ * takes nothing from anybody. */
+bool ml_tls_stream_end_is_moot(const struct ml_tls_stream *s, const struct ml_error *err);
+
+/* Everything that happens to a TLS stream ends here: new ciphertext, an answer, room for output, a
+ * new task. */
+void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len);
+
+/* ---- tls_stream.c ---- */
+
+/* The end of what enter() began. The stream may be gone afterwards. */
+void ml_tls_stream_leave(struct ml_tls_stream *s);
+
+/* The one way into failure. The owner hears of it unless it is being told by a return value. */
+void ml_tls_stream_fail(struct ml_tls_stream *s, const struct ml_error *reason, bool tell);
+
+#endif

@@ -65,10 +65,10 @@ static void push_name(lua_State *L, const X509_NAME *name)
     lua_pushnil(L);
     return;
   }
-  char *data;
-  long len = BIO_get_mem_data(scratch, &data);
+  const char *end;
+  const char *next = ml_scratch_text(scratch, &end);
   lua_createtable(L, 0, 4);
-  for (const char *next = data; next < data + len;) {
+  while (next < end) {
     push_counted(L, &next);
     int key = lua_gettop(L);
     lua_pushvalue(L, key - 1);
@@ -137,9 +137,8 @@ static void set_info_access(lua_State *L, X509 *cert)
 {
   BIO *scratch = ml_scratch(L);
   if (ml_cert_write_info_access(scratch, cert) <= 0) return;
-  char *line;
-  long len = BIO_get_mem_data(scratch, &line);
-  const char *end = line + len;
+  const char *end;
+  char *line = ml_scratch_text(scratch, &end);
   lua_createtable(L, 0, 2);
   while (line < end) {
     char *stop = memchr(line, '\n', (size_t)(end - line));

@@ -25,7 +25,13 @@ static const struct ml_option options[] = {
     {"ca", ML_OPTION_BLOBS, FIELD(ca), 0},
     {"crl", ML_OPTION_BLOBS, FIELD(crl), 0},
     {"ownTrust", ML_OPTION_BOOL, FIELD(own_trust), 0},
+    {"partialChain", ML_OPTION_BOOL, FIELD(partial_chain), 0},
     {"passphrase", ML_OPTION_STRING, FIELD(passphrase), 0},
+    {"requestCert", ML_OPTION_INT, FIELD(request_cert), 0},
+    {"rejectUnauthorized", ML_OPTION_INT, FIELD(reject_unauthorized), 0},
+    {"keyEngine", ML_OPTION_STRING, FIELD(key_engine), 0},
+    {"keyIdentifier", ML_OPTION_STRING, FIELD(key_identifier), 0},
+    {"clientCertEngine", ML_OPTION_STRING, FIELD(client_cert_engine), 0},
     {"ciphers", ML_OPTION_STRING, FIELD(ciphers), 0},
     {"cipherSuites", ML_OPTION_STRING, FIELD(cipher_suites), 0},
     {"groups", ML_OPTION_STRING, FIELD(groups), 0},
@@ -103,6 +109,15 @@ static int context_set_ticket_keys(lua_State *L)
   return 0;
 }
 
+/* dhBits() → bits of the DH parameters given, or nil */
+static int context_dh_bits(lua_State *L)
+{
+  int bits = ml_tls_context_dh_bits(self_context(L));
+  if (bits == 0) return 0;
+  lua_pushinteger(L, bits);
+  return 1;
+}
+
 static int context_enable_keylog(lua_State *L)
 {
   ml_tls_context_enable_keylog(self_context(L));
@@ -122,21 +137,11 @@ static int context_certificate(lua_State *L)
 static const luaL_Reg methods[] = {
     {"getTicketKeys", context_get_ticket_keys},
     {"setTicketKeys", context_set_ticket_keys},
+    {"dhBits", context_dh_bits},
     {"enableKeylog", context_enable_keylog},
     {"certificate", context_certificate},
     {NULL, NULL},
 };
-
-/* configureTrust(useOpensslCa, extraFile) → true | nil, err */
-static int configure_trust(lua_State *L)
-{
-  struct ml_error err;
-  bool use_openssl_ca = lua_toboolean(L, 1);
-  if (ml_tls_trust_configure(use_openssl_ca, luaL_optstring(L, 2, NULL), &err) != 0)
-    return ml_fail(L, &err);
-  lua_pushboolean(L, 1);
-  return 1;
-}
 
 /* tlsCiphers() → names of every cipher this OpenSSL has for TLS, in its order */
 static int tls_ciphers(lua_State *L)
@@ -161,8 +166,6 @@ void ml_open_context(lua_State *L)
   ml_class_constructor(L, lua_gettop(L), context_new);
   lua_setfield(L, 1, "context");
   lua_pop(L, 1);
-  lua_pushcfunction(L, configure_trust);
-  lua_setfield(L, 1, "configureTrust");
   lua_pushcfunction(L, tls_ciphers);
   lua_setfield(L, 1, "tlsCiphers");
 }

@@ -44,6 +44,8 @@ static void push_fields(lua_State *L, const struct ml_error *err)
   set_text(L, "library", err->library);
   set_text(L, "reason", err->reason);
   set_text(L, "state", err->state);
+  set_text(L, "offered", err->offered);
+  set_text(L, "configured", err->configured);
   if (err->number) {
     /* As Node has it, a system error's errno is negative. */
     set_number(L, "errno", err->origin == ML_ORIGIN_SYSTEM ? -err->number : err->number);

@@ -449,8 +449,9 @@ int ml_handle_set_timeout(lua_State *L)
   double ms = luaL_checknumber(L, 2);
   struct ml_loop *loop = h->object.vm->loop;
   ml_loop_timer_stop(loop, &h->idle, false);
-  h->timeout = ms > 0 && h->stream != NULL ? ms / 1000 : 0;
-  if (h->timeout == 0) return 0;
+  h->timeout = 0;
+  if (h->stream == NULL || !(ms > 0)) return 0;
+  h->timeout = ms / 1000;
   /* The loop's idea of now is as old as the tick. */
   ev_now_update(ml_loop_ev(loop));
   touch(h);

@@ -40,9 +40,32 @@ static void open_standard_descriptors(void)
 
 static void close_state(void)
 {
-  if (main_state) lua_close(main_state);
+  lua_State *L = main_state;
   main_state = NULL;
+  if (L) lua_close(L);
 }
+
+#ifdef ML_CLOSE_ALWAYS
+static int state_closed(lua_State *L)
+{
+  (void)L;
+  main_state = NULL;
+  return 0;
+}
+
+/* LuaJIT's memory is invisible to the leak checker, so what only Lua points to would count as
+ * leaked. os.exit(status, true) closes the state itself. */
+static void close_at_exit(lua_State *L)
+{
+  lua_newuserdata(L, 0);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, state_closed);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  luaL_ref(L, LUA_REGISTRYINDEX);
+  atexit(close_state);
+}
+#endif
 
 /* Pushes program[name]. */
 static void push_function(lua_State *L, const struct program *program, const char *name)
@@ -133,9 +156,7 @@ int main(int argc, char **argv)
   }
   main_state = L;
 #ifdef ML_CLOSE_ALWAYS
-  /* LuaJIT's memory is invisible to the leak checker, so what only Lua points to would count as
-   * leaked. */
-  atexit(close_state);
+  close_at_exit(L);
 #endif
   /* LUA_PATH and LUA_CPATH are read once -E has been looked for. */
   lua_pushboolean(L, 1);

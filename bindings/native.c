@@ -1,7 +1,7 @@
 /* require 'moonlatch.native': the table of native functions, and the loop's own. */
-#include <ares.h>
 #include <openssl/crypto.h>
 
+#include "resolver.h"
 #include "vm.h"
 
 #define NATIVE_KEY "moonlatch.native" /* registry: the table */
@@ -175,9 +175,9 @@ static const luaL_Reg functions[] = {
 };
 
 static void (*const openers[])(lua_State *L) = {
-    ml_open_sock,   ml_open_listener, ml_open_timer,     ml_open_process,
-    ml_open_fs,     ml_open_dns,      ml_open_context,   ml_open_tls,
-    ml_open_crypto, ml_open_x509,     ml_open_certmaker, NULL,
+    ml_open_sock, ml_open_listener,  ml_open_timer, ml_open_process, ml_open_fs,
+    ml_open_dns,  ml_open_context,   ml_open_trust, ml_open_tls,     ml_open_crypto,
+    ml_open_x509, ml_open_certmaker, NULL,
 };
 
 static void set_version(lua_State *L, const char *name, const char *version)
@@ -191,7 +191,7 @@ static void set_versions(lua_State *L)
 {
   lua_newtable(L);
   set_version(L, "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
-  set_version(L, "ares", ares_version(NULL));
+  set_version(L, "ares", ml_resolver_version());
   lua_pushfstring(L, "%d.%d", ev_version_major(), ev_version_minor());
   lua_setfield(L, -2, "ev");
   lua_setfield(L, 1, "versions");

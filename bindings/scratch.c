@@ -38,11 +38,21 @@ BIO *ml_scratch(lua_State *L)
   return *box;
 }
 
-void ml_push_scratch(lua_State *L, BIO *scratch)
+char *ml_scratch_text(BIO *scratch, const char **end)
 {
+  static char empty[1];
   char *data;
   long len = BIO_get_mem_data(scratch, &data);
-  lua_pushlstring(L, data, (size_t)len);
+  if (!data) data = empty; /* nobody has ever written to it */
+  *end = data + len;
+  return data;
+}
+
+void ml_push_scratch(lua_State *L, BIO *scratch)
+{
+  const char *end;
+  const char *text = ml_scratch_text(scratch, &end);
+  lua_pushlstring(L, text, (size_t)(end - text));
 }
 
 void ml_push_written(lua_State *L, BIO *scratch, int written)
@@ -55,16 +65,15 @@ void ml_push_written(lua_State *L, BIO *scratch, int written)
 
 void ml_push_lines(lua_State *L, BIO *scratch)
 {
-  char *data;
-  long len = BIO_get_mem_data(scratch, &data);
-  const char *end = data + len;
+  const char *end;
+  const char *line = ml_scratch_text(scratch, &end);
   int n = 0;
   lua_createtable(L, 1, 0);
-  while (data < end) {
-    const char *stop = memchr(data, '\n', (size_t)(end - data));
+  while (line < end) {
+    const char *stop = memchr(line, '\n', (size_t)(end - line));
     if (!stop) stop = end;
-    lua_pushlstring(L, data, (size_t)(stop - data));
+    lua_pushlstring(L, line, (size_t)(stop - line));
     lua_rawseti(L, -2, ++n);
-    data = (char *)stop + 1;
+    line = stop + 1;
   }
 }

@@ -9,6 +9,10 @@
  * the next call of this function by anyone empties it again. */
 BIO *ml_scratch(lua_State *L);
 
+/* What `scratch` holds; *end is the place after it. Both point to an empty text when it holds
+ * nothing, never to NULL. Valid until it is written to again. */
+char *ml_scratch_text(BIO *scratch, const char **end);
+
 /* Pushes what `scratch` holds as a string. */
 void ml_push_scratch(lua_State *L, BIO *scratch);
 

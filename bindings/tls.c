@@ -20,6 +20,7 @@ static const struct ml_option options[] = {
     {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
     {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},
     {"wantKeylog", ML_OPTION_BOOL, FIELD(want_keylog), 0},
+    {"minDhBits", ML_OPTION_INT, FIELD(min_dh_bits), 0},
     {"servername", ML_OPTION_STRING, FIELD(servername), 0},
     {"alpn", ML_OPTION_BYTES, FIELD(alpn), FIELD(alpn_len)},
     {"session", ML_OPTION_BYTES, FIELD(session), FIELD(session_len)},
@@ -191,6 +192,18 @@ static int tls_set_deadline(lua_State *L)
   return 0;
 }
 
+/* showIdentity(context): true, or nil and an Error (ml_tls_show_identity) */
+static int tls_show_identity(lua_State *L)
+{
+  struct ml_error err;
+  struct ml_tls *tls = ml_tls_self(L);
+  const struct ml_tls_context *context = ml_check_context(L, 2);
+  if (!tls) return 0;
+  if (ml_tls_show_identity(tls, context, &err) != 0) return ml_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* ---- Answers. Each returns whether the question was still open. ---- */
 
 static int answered(lua_State *L, struct ml_tls_stream *stream, int result)
@@ -239,6 +252,7 @@ static const luaL_Reg methods[] = {
     {"start", tls_start},
     {"feed", tls_feed},
     {"setDeadline", tls_set_deadline},
+    {"showIdentity", tls_show_identity},
     {"answerContext", tls_answer_context},
     {"answerIdentity", tls_answer_identity},
     {"answerFailure", tls_answer_failure},

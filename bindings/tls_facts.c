@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "tls.h"
+#include "tls_explain.h"
 #include "x509.h"
 
 static SSL *self_ssl(lua_State *L)
@@ -224,6 +225,37 @@ static int fact_ephemeral(lua_State *L)
   return 1;
 }
 
+/* sharedSigalgs() → names of the signature algorithms that both ends know, the most preferred first */
+static int fact_shared_sigalgs(lua_State *L)
+{
+  char name[64];
+  SSL *ssl = self_ssl(L);
+  if (!ssl) return 0;
+  lua_newtable(L);
+  int count = SSL_get_shared_sigalgs(ssl, 0, NULL, NULL, NULL, NULL, NULL);
+  for (int i = 0; i < count; i++) {
+    int sign, hash;
+    SSL_get_shared_sigalgs(ssl, i, &sign, &hash, NULL, NULL, NULL);
+    lua_pushstring(L, ml_tls_sigalg_name(sign, hash, name, sizeof(name)));
+    if (hash == NID_undef) {
+      /* Those with a hash of their own: Node says so. */
+      lua_pushliteral(L, "+UNDEF");
+      lua_concat(L, 2);
+    }
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+/* requestsCertificate() → boolean: whether this server asked its client for one */
+static int fact_requests_certificate(lua_State *L)
+{
+  struct ml_tls *tls = ml_tls_self(L);
+  if (!tls) return 0;
+  lua_pushboolean(L, ml_tls_requests_certificate(tls));
+  return 1;
+}
+
 /* setMaxSendFragment(size) → boolean */
 static int fact_max_send_fragment(lua_State *L)
 {
@@ -249,6 +281,8 @@ const luaL_Reg ml_tls_facts[] = {
     {"peerFinished", fact_peer_finished},
     {"exportKeyingMaterial", fact_export},
     {"ephemeralKeyInfo", fact_ephemeral},
+    {"sharedSigalgs", fact_shared_sigalgs},
+    {"requestsCertificate", fact_requests_certificate},
     {"setMaxSendFragment", fact_max_send_fragment},
     {NULL, NULL},
 };

@@ -78,5 +78,6 @@ function tls.getCiphers()
 end
 
 require 'moonlatch.tls.environment'(tls, errors)
+require('moonlatch.tls.trust').install(tls)
 
 return tls

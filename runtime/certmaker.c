@@ -229,9 +229,11 @@ static bool set_subject(X509 *cert, const struct ml_cert_plan *plan)
  * unknown name. */
 static bool choose_digest(EVP_PKEY *key, const char *name, const EVP_MD **out)
 {
-  int nid;
+  char own[64];
   *out = NULL;
-  if (EVP_PKEY_get_default_digest_nid(key, &nid) == 2 && nid == NID_undef) return true;
+  /* 2: no other will do (EVP_PKEY_get_default_digest_name(3)). */
+  if (EVP_PKEY_get_default_digest_name(key, own, sizeof(own)) == 2 && strcmp(own, "UNDEF") == 0)
+    return true;
   *out = EVP_get_digestbyname(name ? name : "SHA256");
   return *out != NULL;
 }

@@ -158,6 +158,15 @@ void ml_error_misuse(struct ml_error *err, const char *code, const char *format,
   va_end(arguments);
 }
 
+void ml_error_append(struct ml_error *err, const char *format, ...)
+{
+  size_t used = strlen(err->message);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(err->message + used, sizeof(err->message) - used, format, arguments);
+  va_end(arguments);
+}
+
 const char *ml_verify_name(long number)
 {
 #define NAME(name)                                                                                 \

@@ -37,6 +37,9 @@ struct ml_error {
   int port;           /* 0 when none */
   char library[48];   /* OpenSSL's library name, "SSL routines"; "" when none */
   char reason[256];   /* OpenSSL's reason, "wrong version number"; "" when none */
+  char offered[448];  /* when two ends could not agree: what the peer had to offer, "ciphers A, B";
+                         "" when unknown or beside the point */
+  char configured[448]; /* the same of our end */
   enum ml_alert_from alert_from;
   int alert;         /* TLS AlertDescription (RFC 8446, 6); meaningful when alert_from is set */
   const char *state; /* static string: handshake state in which it happened
@@ -63,6 +66,10 @@ void ml_error_verify(struct ml_error *err, long number);
 /* A failure with a code and text of our own, printf style. Origin is ML_ORIGIN_MISUSE. */
 void ml_error_misuse(struct ml_error *err, const char *code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Adds to the message what the caller knows, printf style. What does not fit is cut off. */
+void ml_error_append(struct ml_error *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* "ECONNREFUSED" for ECONNREFUSED; "E<number>" for one libc does not name. Static or thread-local
  * storage. */

@@ -540,3 +540,8 @@ int ml_resolver_set_servers(struct ml_resolver *resolver, const struct ml_addr *
   ml_error_misuse(err, "ESETSRVPENDING", "There are pending queries.");
   return -1;
 }
+
+const char *ml_resolver_version(void)
+{
+  return ares_version(NULL);
+}

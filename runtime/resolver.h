@@ -99,4 +99,7 @@ ML_MUST_CHECK int ml_resolver_set_servers(struct ml_resolver *resolver,
                                           const struct ml_addr *servers, size_t n,
                                           struct ml_error *err);
 
+/* c-ares' version, "1.18.1". Static storage. */
+const char *ml_resolver_version(void);
+
 #endif

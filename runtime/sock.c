@@ -143,6 +143,7 @@ static void consume(struct ml_sock *s, size_t sent)
   }
   s->held_bytes -= sent;
   while (sent > 0) {
+    assert(s->held != NULL); /* the kernel takes no more than it was offered */
     if (sent < s->held->len) {
       s->held->data += sent;
       s->held->len -= sent;

@@ -6,6 +6,7 @@
 
 #include "tls_engine_internal.h"
 #include "tls_hello.h"
+#include "tls_policy.h"
 #include "tls_tickets.h"
 
 static int take_servername(struct ml_tls *tls, SSL *ssl, int *alert)
@@ -41,6 +42,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
   if (tls->context_chosen) return expect_same_servername(tls, ssl, alert);
   struct ml_pause *pause = &tls->pause;
   if (pause->phase == ML_PAUSE_IDLE) {
+    ml_tls_hello_versions(ssl, &tls->offer);
     if (take_servername(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
     if (!tls->ask_context) {
       tls->context_chosen = true;
@@ -61,6 +63,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
     ml_tls_context_unref(tls->context);
     tls->context = pause->context;
     pause->context = NULL;
+    ml_tls_adopt_policy(tls, tls->context);
     struct ml_error err;
     if (ml_tls_context_apply(tls->context, ssl, ml_tls_policy(tls), &err) != 0) {
       ml_tls_set_error(tls, &err);

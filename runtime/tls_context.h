@@ -30,16 +30,33 @@ struct ml_tls_blobs {
   size_t count;
 };
 
+/* What a context says about a question that may be left to its user. */
+enum ml_tls_says { ML_SAYS_NOTHING = 0, ML_SAYS_NO, ML_SAYS_YES };
+
+/* Of a context that a server chooses at ClientHello: whether its clients are asked for
+ * certificates, and whether those must verify. */
+struct ml_tls_client_policy {
+  enum ml_tls_says request_cert;
+  enum ml_tls_says reject_unauthorized;
+};
+
 /* Everything a context is made from. All memory is the caller's and only read during
  * ml_tls_context_new. Zero means "not given" throughout. */
 struct ml_tls_context_options {
   struct ml_tls_blobs cert; /* PEM chains, leaf first */
-  struct ml_tls_blobs key;  /* PEM private keys */
+  struct ml_tls_blobs key;  /* PEM private keys, or PKCS#11 URIs (NUL-terminated) */
   struct ml_tls_blobs pfx;  /* PKCS#12, DER */
   struct ml_tls_blobs ca;   /* PEM; with `own_trust`, replaces the system store even when empty */
   struct ml_tls_blobs crl;  /* PEM; turns on revocation checks of the whole chain */
   bool own_trust;
-  const char *passphrase;
+  bool partial_chain;     /* a chain may end at any certificate of the store */
+  const char *passphrase; /* of keys, PKCS#12 files and tokens that bring none of their own */
+  int request_cert, reject_unauthorized; /* enum ml_tls_says, for ml_tls_context_client_policy */
+
+  const char *key_engine;         /* the OpenSSL engine that knows key_identifier; NULL when that is
+                                     a PKCS#11 URI */
+  const char *key_identifier;     /* a private key that stays in its hardware */
+  const char *client_cert_engine; /* an OpenSSL engine that chooses client certificates */
 
   const char *ciphers;       /* ciphers(1) list for TLS 1.2 and below; "" for none */
   const char *cipher_suites; /* TLS 1.3 suites, colon-separated; "" for none */
@@ -55,7 +72,7 @@ struct ml_tls_context_options {
       *session_id_context; /* at most SSL_MAX_SID_CTX_LENGTH bytes; NULL: derived, see below */
   size_t session_id_context_len;
   const char *application;    /* names the program in the derived session id context; may be NULL */
-  long session_timeout;       /* seconds; 0: OpenSSL's default, 300 */
+  long session_timeout;       /* seconds; 0: OpenSSL's default, 300; negative: never resumed */
   const uint8_t *ticket_keys; /* ML_TICKET_KEYS_SIZE bytes: name, HMAC, AES; NULL: random */
 };
 
@@ -69,6 +86,9 @@ ML_MUST_CHECK int ml_tls_context_new(struct ml_tls_context **out,
 struct ml_tls_context *ml_tls_context_ref(struct ml_tls_context *context);
 void ml_tls_context_unref(struct ml_tls_context *context); /* NULL is fine */
 
+/* Bits of the DH parameters given; 0 when there are none. */
+int ml_tls_context_dh_bits(const struct ml_tls_context *context);
+
 /* The OpenSSL object, owned by the context. */
 SSL_CTX *ml_tls_context_ssl(const struct ml_tls_context *context);
 
@@ -78,6 +98,19 @@ SSL_CTX *ml_tls_context_ssl(const struct ml_tls_context *context);
  * into a derived session id context. */
 ML_MUST_CHECK int ml_tls_context_apply(const struct ml_tls_context *context, SSL *ssl,
                                        uint8_t policy, struct ml_error *err);
+
+/* The groups and signature algorithms as configured, or OpenSSL's own groups and NULL. */
+const char *ml_tls_context_groups(const struct ml_tls_context *context);
+const char *ml_tls_context_sigalgs(const struct ml_tls_context *context);
+
+/* What the options said about clients. */
+const struct ml_tls_client_policy *
+ml_tls_context_client_policy(const struct ml_tls_context *context);
+
+/* Shows the context's certificates, chains and keys on `ssl` instead of those it has, for a
+ * handshake that has not sent its own yet. */
+ML_MUST_CHECK int ml_tls_context_show_identity(const struct ml_tls_context *context, SSL *ssl,
+                                               struct ml_error *err);
 
 /* Makes connections of this context report key material (SSL_CTX_set_keylog_callback(3)).
  * Idempotent; costs each handshake a few microseconds, so it is off until somebody listens. */

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "tls_engine_internal.h"
+#include "tls_explain.h"
+#include "tls_policy.h"
 
 #define RECORD_SIZE ((size_t)SSL3_RT_MAX_PLAIN_LENGTH)
 #define RECORD_OVERHEAD ((size_t)96) /* header 5, IV 16, SHA-384 MAC 48, padding 16: never more */
@@ -96,6 +98,10 @@ static enum ml_tls_result fail(struct ml_tls *tls)
     ml_error_verify(&err, tls->verify_result);
   else
     ml_error_openssl(&err, "TLS failed without a reason");
+  if (tls->small_dh_bits > 0)
+    ml_tls_dh_size_error(tls, &err);
+  else
+    ml_tls_explain(tls, &err);
   return fail_with(tls, &err);
 }
 
@@ -118,11 +124,6 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls)
 }
 
 /* ---- Life ---- */
-
-uint8_t ml_tls_policy(const struct ml_tls *tls)
-{
-  return (uint8_t)(tls->request_cert | tls->reject_unauthorized << 1);
-}
 
 static int copy_alpn(struct ml_tls *tls, const struct ml_tls_options *options)
 {
@@ -151,6 +152,7 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
 {
   SSL_set_connect_state(tls->ssl);
   SSL_set_verify(tls->ssl, SSL_VERIFY_PEER, NULL);
+  ml_tls_demand_dh_size(tls, options->min_dh_bits);
   /* A client may resume under any context: what its session is worth is judged in judge_resumption.
    */
   if (SSL_set_session_id_context(tls->ssl, (const unsigned char *)"", 0) != 1) return -1;
@@ -164,10 +166,7 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
 static int set_up_server(struct ml_tls *tls)
 {
   SSL_set_accept_state(tls->ssl);
-  int mode = SSL_VERIFY_NONE;
-  if (tls->request_cert) mode = SSL_VERIFY_PEER;
-  if (tls->request_cert && tls->reject_unauthorized) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-  SSL_set_verify(tls->ssl, mode, NULL);
+  ml_tls_demand_certificate(tls);
   return 0;
 }
 
@@ -347,6 +346,12 @@ static enum ml_tls_result refuse_resumption(struct ml_tls *tls, long verdict)
 
 static enum ml_tls_result open_connection(struct ml_tls *tls)
 {
+  if (!ml_tls_dh_size_suffices(tls)) {
+    struct ml_error err;
+    ml_buf_free(&tls->io.out);
+    ml_tls_dh_size_error(tls, &err);
+    return fail_with(tls, &err);
+  }
   ml_tls_set_state(tls, ML_TLS_OPEN);
   X509_free(tls->candidate);
   tls->candidate = NULL;
@@ -490,96 +495,4 @@ enum ml_tls_result ml_tls_close(struct ml_tls *tls)
   ERR_clear_error();
   ml_tls_set_state(tls, tls->state == ML_TLS_OPEN ? ML_TLS_SELF_CLOSED : ML_TLS_CLOSED);
   return ML_TLS_OK;
-}
-
-/* ---- Notes ---- */
-
-static void append_note(struct ml_tls *tls, struct ml_tls_note *note)
-{
-  note->next = NULL;
-  *tls->notes_end = note;
-  tls->notes_end = &note->next;
-}
-
-void ml_tls_note_session(struct ml_tls *tls, SSL_SESSION *session)
-{
-  struct ml_tls_note *note = calloc(1, sizeof(*note));
-  if (!note) {
-    SSL_SESSION_free(session);
-    return;
-  }
-  note->kind = ML_NOTE_SESSION;
-  note->session = session;
-  append_note(tls, note);
-}
-
-void ml_tls_note_keylog(struct ml_tls *tls, const char *line)
-{
-  size_t len = strlen(line);
-  struct ml_tls_note *note = calloc(1, sizeof(*note) + len + 1);
-  if (!note) return;
-  note->kind = ML_NOTE_KEYLOG;
-  note->line_len = len;
-  memcpy(note->line, line, len + 1);
-  append_note(tls, note);
-}
-
-struct ml_tls_note *ml_tls_next_note(struct ml_tls *tls)
-{
-  struct ml_tls_note *note = tls->notes;
-  if (!note) return NULL;
-  tls->notes = note->next;
-  if (!tls->notes) tls->notes_end = &tls->notes;
-  return note;
-}
-
-void ml_tls_note_free(struct ml_tls_note *note)
-{
-  if (note->kind == ML_NOTE_SESSION) SSL_SESSION_free(note->session);
-  if (note->kind == ML_NOTE_KEYLOG) OPENSSL_cleanse(note->line, note->line_len);
-  free(note);
-}
-
-/* ---- Facts ---- */
-
-const char *ml_tls_servername(const struct ml_tls *tls)
-{
-  return tls->servername;
-}
-
-X509 *ml_tls_peer_certificate(const struct ml_tls *tls)
-{
-  return tls->candidate ? tls->candidate : SSL_get0_peer_certificate(tls->ssl);
-}
-
-long ml_tls_verify_result(const struct ml_tls *tls, bool *absent)
-{
-  *absent = ml_tls_peer_certificate(tls) == NULL;
-  /* A chain that was refused within the handshake is not there any more either. */
-  if (tls->verify_result != X509_V_OK) return tls->verify_result;
-  if (*absent) return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
-  return SSL_get_verify_result(tls->ssl);
-}
-
-STACK_OF(X509) * ml_tls_peer_chain(const struct ml_tls *tls)
-{
-  STACK_OF(X509) *chain = tls->candidate_chain;
-  if (!chain) chain = SSL_get0_verified_chain(tls->ssl);
-  if (chain) return X509_chain_up_ref(chain);
-  chain = SSL_get_peer_cert_chain(tls->ssl);
-  STACK_OF(X509) *copy = chain ? X509_chain_up_ref(chain) : sk_X509_new_null();
-  X509 *leaf = ml_tls_peer_certificate(tls);
-  if (!copy || !leaf) {
-    sk_X509_pop_free(copy, X509_free);
-    return NULL;
-  }
-  /* A server's list leaves the client's own certificate out (SSL_get_peer_cert_chain(3)). */
-  bool has_leaf = sk_X509_num(copy) > 0 && X509_cmp(sk_X509_value(copy, 0), leaf) == 0;
-  if (!has_leaf && X509_up_ref(leaf) == 1 && sk_X509_unshift(copy, leaf) == 0) X509_free(leaf);
-  return copy;
-}
-
-SSL *ml_tls_ssl(const struct ml_tls *tls)
-{
-  return tls->ssl;
 }

@@ -82,7 +82,8 @@ struct ml_tls_options {
                                ml_tls_verify_result tells */
   bool want_sessions;       /* client: note resumable sessions */
   bool want_keylog;         /* note key material; the context must have it enabled */
-  const char *servername;   /* client: SNI (RFC 6066, 3); NULL: none. Copied. */
+  int min_dh_bits; /* client: the least size of a finite-field key exchange; 0: OpenSSL's rules */
+  const char *servername; /* client: SNI (RFC 6066, 3); NULL: none. Copied. */
   const uint8_t
       *alpn; /* RFC 7301 wire format: length-prefixed names in order of preference. Copied. */
   size_t alpn_len;
@@ -134,6 +135,16 @@ struct ml_tls_question ml_tls_question(const struct ml_tls *tls);
  * a stale token. A context that cannot be applied fails the handshake with internal_error. */
 int ml_tls_answer_context(struct ml_tls *tls, uint32_t token, struct ml_tls_context *context);
 
+/* Shows the certificates of `context` instead of those the connection has, before the handshake has
+ * come to them; nothing else of the context counts. A context chosen at ClientHello later on brings
+ * its own. */
+ML_MUST_CHECK int ml_tls_show_identity(struct ml_tls *tls, const struct ml_tls_context *context,
+                                       struct ml_error *err);
+
+/* Whether the client was to give a certificate (server), as the context chosen in the end has it.
+ */
+bool ml_tls_requests_certificate(const struct ml_tls *tls);
+
 /* Answers ML_ASK_IDENTITY. Not acceptable and reject_unauthorized: bad_certificate goes to the peer
  * and the error is HOSTNAME_MISMATCH. */
 int ml_tls_answer_identity(struct ml_tls *tls, uint32_t token, bool acceptable);
@@ -157,8 +168,8 @@ bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and 
 const char *ml_tls_servername(const struct ml_tls *tls);
 
 /* X509_V_OK or X509_V_ERR_*: the verdict on the peer's chain (SSL_get_verify_result(3)). On a
- * server whose client gave no certificate: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, Node's choice, with
- * *absent set. */
+ * server whose client gave no certificate: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, Node's choice,
+ * with *absent set. */
 long ml_tls_verify_result(const struct ml_tls *tls, bool *absent);
 
 /* The peer's certificate, during ML_ASK_IDENTITY too; NULL when there is none. The engine's

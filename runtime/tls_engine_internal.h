@@ -25,6 +25,14 @@ struct ml_pause {
   struct ml_tls_context *context;
 };
 
+/* The versions in a ClientHello: those of supported_versions (RFC 8446, 4.2.1), GREASE left out;
+ * or, of a client too old to list them, the highest one. */
+struct ml_tls_offer {
+  uint16_t versions[6];
+  uint8_t count;
+  bool at_most; /* versions[0] stands for everything up to it */
+};
+
 struct ml_tls {
   SSL *ssl;
   struct ml_tls_io io;
@@ -37,6 +45,8 @@ struct ml_tls {
   bool ask_context, ask_identity;
   bool request_cert, reject_unauthorized;
   bool want_sessions, want_keylog;
+  int min_dh_bits;      /* client: refuse less */
+  int small_dh_bits;    /* what was refused; 0: nothing */
   bool context_chosen;  /* ML_ASK_CONTEXT was answered; a second ClientHello (RFC 8446, 4.1.4) does
                            not ask again */
   bool identity_judged; /* ML_ASK_IDENTITY was answered */
@@ -44,6 +54,7 @@ struct ml_tls {
   struct ml_tls_context *context;         /* in use */
   struct ml_tls_context *initial_context; /* whose ticket keys are used (SSL_set_SSL_CTX(3)) */
   char *servername;                       /* NULL: none */
+  struct ml_tls_offer offer;              /* server; for the error message, should it come to it */
   uint8_t *alpn;
   size_t alpn_len;
 
@@ -78,8 +89,5 @@ void ml_tls_note_keylog(struct ml_tls *tls, const char *line);
 
 /* Moves to `state`; asserts that the transition is legal. */
 void ml_tls_set_state(struct ml_tls *tls, enum ml_tls_state state);
-
-/* The client-certificate policy as a number, for the derived session id context. */
-uint8_t ml_tls_policy(const struct ml_tls *tls);
 
 #endif

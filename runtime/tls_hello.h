@@ -13,4 +13,12 @@ int ml_tls_hello_servername(SSL *ssl, char *out, size_t size, int *alert);
 /* The same on the extension's body, for tests and fuzzers. */
 int ml_tls_parse_servername(const unsigned char *data, size_t len, char *out, size_t size);
 
+struct ml_tls_offer;
+
+/* Notes the versions the client can speak. A malformed extension is OpenSSL's to complain about. */
+void ml_tls_hello_versions(SSL *ssl, struct ml_tls_offer *offer);
+
+/* The same on the extension's body. */
+void ml_tls_parse_versions(const unsigned char *data, size_t len, struct ml_tls_offer *offer);
+
 #endif

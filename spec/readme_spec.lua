@@ -20,7 +20,8 @@ local function chunk(block, modules)
   return setfenv(fn, setmetatable({ require = requireOr }, { __index = _G }))
 end
 
-local PAGES = { 'README.md', 'docs/getting-started.md', 'docs/errors.md', 'docs/architecture.md' }
+local PAGES = { 'README.md', 'docs/getting-started.md', 'docs/errors.md', 'docs/architecture.md',
+  'docs/handshake.md', 'docs/benchmarks.md' }
 
 describe('README.md', function()
   local README = blocks('README.md', 'lua')

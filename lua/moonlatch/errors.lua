@@ -154,9 +154,13 @@ end
 local TYPES = { string = true, ['function'] = true, number = true, object = true, boolean = true, table = true,
   ['nil'] = true, userdata = true, thread = true }
 
+-- Classes that stand for types.
+local TYPE_OF_CLASS = { Object = 'object', Function = 'function' }
+
 local function sortExpected(expected)
   local types, instances, others = {}, {}, {}
   for _, what in ipairs(type(expected) == 'table' and expected or { expected }) do
+    what = TYPE_OF_CLASS[what] or what
     if TYPES[what] then
       types[#types + 1] = what
     elseif what:find('^%u%w*$') then
@@ -253,7 +257,8 @@ function errors.range(name, rangeText, value)
     format('The value of "%s" is out of range. It must be %s. Received %s', name, rangeText, shown))
 end
 
-local NATIVE_TEXT = { 'code', 'syscall', 'address', 'library', 'reason', 'state', 'alertFrom', 'hostname' }
+local NATIVE_TEXT = { 'code', 'syscall', 'address', 'library', 'reason', 'state', 'alertFrom', 'hostname',
+  'offered', 'configured' }
 
 --- The Error for a failure described by the runtime (struct ml_error). Empty strings and a port of 0 are
 --- left out.

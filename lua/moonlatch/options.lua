@@ -18,6 +18,7 @@ local known = {
   ['trace-tls'] = true,
   ['use-openssl-ca'] = true,
   ['use-bundled-ca'] = true,
+  ['use-system-ca'] = true,
   ['openssl-config'] = 'value',
   ['no-warnings'] = true,
   ['no-deprecation'] = true,

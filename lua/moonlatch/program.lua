@@ -30,7 +30,7 @@ usage: moonlatch [options] [script [arguments]]
   --tls-max-v1.2|1.3                 highest version of TLS by default
   --tls-keylog=FILE                  write session keys for tcpdump or Wireshark
   --trace-tls                        print the handshake of every TLS connection
-  --use-openssl-ca|--use-bundled-ca  where trusted certificates come from
+  --use-openssl-ca|--use-bundled-ca|--use-system-ca  where trusted certificates come from
   --openssl-config=FILE              configuration of OpenSSL
   --no-warnings, --trace-warnings, --no-deprecation, --throw-deprecation, --trace-deprecation
   --version  --help

@@ -219,6 +219,24 @@ static void a_spoilt_signature_does_not_verify(void **state)
   X509_free(cert);
 }
 
+/* Ed25519 signs the text itself: a digest of it, SHA-256 or another, is refused. */
+static void keys_without_a_digest_sign_for_themselves(void **state)
+{
+  (void)state;
+  static const char *const kinds[] = {"ed25519", "ed448"};
+  for (size_t i = 0; i < COUNT(kinds); i++) {
+    struct ml_error err;
+    EVP_PKEY *own = NULL;
+    assert_int_equal(ml_key_make(&own, kinds[i], &err), 0);
+    struct ml_cert_plan plan = plan_of(NULL, 0);
+    plan.key = own;
+    X509 *cert = make(&plan);
+    assert_int_equal(X509_verify(cert, own), 1);
+    X509_free(cert);
+    EVP_PKEY_free(own);
+  }
+}
+
 static void a_list_revokes_what_it_names(void **state)
 {
   (void)state;
@@ -311,6 +329,7 @@ int main(void)
       cmocka_unit_test(extensions_that_cannot_be_read_are_told_from_absent_ones),
       cmocka_unit_test(an_impossible_plan_fails),
       cmocka_unit_test(a_spoilt_signature_does_not_verify),
+      cmocka_unit_test(keys_without_a_digest_sign_for_themselves),
       cmocka_unit_test(a_list_revokes_what_it_names),
       cmocka_unit_test(issuers_are_found_in_chains),
       cmocka_unit_test(certificates_are_read_from_pem_and_der),

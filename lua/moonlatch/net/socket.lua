@@ -86,8 +86,12 @@ local function openDescriptor(fd)
   return handle
 end
 
--- When the peer has ended and the socket ends with it, writing is a broken pipe, not a write after end.
-local function writeAfterFin(self, _, encoding, callback)
+-- When the peer has ended and the socket has ended with it, writing is a broken pipe, not a write after end. In the
+-- listeners of 'end' themselves there is still time for a last word.
+local function writeAfterFin(self, chunk, encoding, callback)
+  if not self.writableEnded then
+    return Duplex.write(self, chunk, encoding, callback)
+  end
   if type(encoding) == 'function' then
     callback = encoding
   end

@@ -8,6 +8,8 @@ local tls = require 'moonlatch.tls.namespace'
 
 local type, pairs = type, pairs
 
+local MIN_DH_SIZE = 1024 -- bits
+
 local M = {}
 
 local function merge(into, from)
@@ -95,6 +97,7 @@ function M.connect(...)
   -- Nil as well: a name that is not to be sent must not be left where it was given.
   settings.servername = servername(options)
   settings.host = expectedName(options)
+  settings.minDHSize = options.minDHSize or MIN_DH_SIZE
   local socket = TLSSocket(options.socket, settings)
   socket._target = options
   if callback then

@@ -5,6 +5,8 @@ local native = require 'moonlatch.native'
 local options = require 'moonlatch.tls.options'
 local tls = require 'moonlatch.tls.namespace'
 
+local ADVISED_DH_BITS = 2048
+
 --- Keys, certificates, trust and protocol choices, ready to be used by any number of connections.
 ---@class tls.SecureContext
 ---@field context userdata  the native context
@@ -21,11 +23,15 @@ local function applicationName()
   return application
 end
 
----@param given? table  see tls.createSecureContext
+---@param given? tls.SecureContextOptions
 function SecureContext:init(given)
   local wanted = options.read(given or {})
   wanted.application = applicationName()
   self.context = native.context(wanted)
+  local bits = self.context:dhBits()
+  if bits and bits < ADVISED_DH_BITS then
+    errors.emitWarning(('DH parameter is less than %d bits'):format(ADVISED_DH_BITS), 'SecurityWarning')
+  end
 end
 
 local M = { SecureContext = SecureContext }
@@ -35,7 +41,7 @@ local M = { SecureContext = SecureContext }
 --- Wrong types raise ERR_INVALID_ARG_TYPE with the option's name; what OpenSSL refuses (an unreadable PEM, a key
 --- that is not the certificate's, a wrong passphrase, an unknown cipher) raises an Error with its code, library
 --- and reason.
----@param given? table
+---@param given? tls.SecureContextOptions
 ---@return tls.SecureContext
 function M.createSecureContext(given)
   if given ~= nil and type(given) ~= 'table' then
@@ -56,7 +62,7 @@ function M.from(value)
 end
 
 --- The context that `value` stands for: one already built, or options to build one from.
----@param value table
+---@param value tls.SecureContext|tls.SecureContextOptions
 ---@return tls.SecureContext
 function M.coerce(value)
   -- Looked up when called, so that a script can wrap it.

@@ -3,9 +3,104 @@
 local errors = require 'moonlatch.errors'
 local constants = require 'constants'
 local tls = require 'moonlatch.tls.namespace'
+local trust = require 'moonlatch.tls.trust'
 
 local validate, codes = errors.validate, errors.codes
-local type, ipairs = type, ipairs
+local type, ipairs, pairs, next = type, ipairs, pairs, next
+
+---@class tls.Key
+---@field pem string  the key, or its PKCS#11 URI
+---@field passphrase? string  what it is encrypted with (the token's PIN); options.passphrase when left out
+
+---@class tls.Pfx
+---@field buf string
+---@field passphrase? string  options.passphrase when left out
+
+--- What tls.createSecureContext takes, and with it tls.connect, tls.createServer, tls.TLSSocket, server:addContext and
+--- server:setSecureContext. After Node's tls.createSecureContext(); `false` is the same as leaving an option out unless
+--- it says otherwise.
+---
+--- Every option raises ERR_INVALID_ARG_TYPE with its name for a value of another type. What OpenSSL refuses raises an
+--- Error with `code`, `library` and `reason` as OpenSSL has them; where several keys, certificates or files are given
+--- the message says which one it was. A text with a null byte in it raises ERR_INVALID_ARG_VALUE where OpenSSL would
+--- have dropped what follows.
+---@class tls.SecureContextOptions
+---@field cert? string|string[]
+---     Certificate chains in PEM, one per key: the certificate, then the intermediate ones that issued it, all in one
+---     string. Chains of different kinds of key (RSA, RSA-PSS, DSA, EC, Ed25519, Ed448) are served by what the client's
+---     signature algorithms allow; of each kind there can be one. "CERTIFICATE", "X509 CERTIFICATE" and "TRUSTED
+---     CERTIFICATE" blocks are read (openssl-x509(1)). ERR_OSSL_PEM_NO_START_LINE: no certificate in it;
+---     ERR_OSSL_X509_KEY_VALUES_MISMATCH: no key for one of several, or two of one kind; ERR_SSL_EE_KEY_TOO_SMALL,
+---     ERR_SSL_CA_MD_TOO_WEAK …: below the security level (SSL_CTX_set_security_level(3)).
+---@field key? string|tls.Key|(string|tls.Key)[]
+---     Private keys in PEM, encrypted or not, in any order; or RFC 7512 PKCS#11 URIs ("pkcs11:token=…;object=…") of
+---     keys that stay in their token: found with a provider for the scheme, or else with the engine "pkcs11".
+---     ERR_OSSL_UNSUPPORTED: no key in it; ERR_OSSL_BAD_DECRYPT: a wrong passphrase or none;
+---     ERR_OSSL_X509_KEY_VALUES_MISMATCH, ERR_OSSL_EVP_DIFFERENT_KEY_TYPES: it belongs to none of the certificates.
+---@field passphrase? string
+---     For every encrypted key, PKCS#12 file and token that brings none of its own. Nobody is ever asked on a terminal.
+---@field pfx? string|tls.Pfx|(string|tls.Pfx)[]
+---     PKCS#12 files (DER): a key with its certificate and chain, instead of or beside `cert` and `key`. The other
+---     certificates in it are trusted, too. ERR_OSSL_PKCS12_MAC_VERIFY_FAILURE: a wrong passphrase;
+---     ERR_CRYPTO_OPERATION_FAILED: no key or no certificate in it; ERR_CRYPTO_UNSUPPORTED_OPERATION: encrypted with
+---     ciphers of OpenSSL's legacy provider, which is not loaded.
+---@field ca? string|string[]
+---     Authorities to trust instead of the system's, each string with any number of PEM blocks as in `cert`; an empty
+---     list trusts nobody. A server also names them to its clients. ERR_OSSL_PEM_NO_START_LINE: none in it.
+---@field crl? string|string[]
+---     Revocation lists in PEM. With any, each certificate of a chain needs the list of its issuer: UNABLE_TO_GET_CRL,
+---     CERT_REVOKED and CRL_HAS_EXPIRED are what the handshake fails with.
+---@field allowPartialTrustChain? boolean
+---     Whether a chain may end at any trusted certificate and need not reach a self-signed one
+---     (X509_V_FLAG_PARTIAL_CHAIN, X509_VERIFY_PARAM_set_flags(3)). false when left out.
+---@field ciphers? string
+---     Names of TLS 1.3 suites and of older ciphers in one list, in OpenSSL's syntax for the older ones (ciphers(1)),
+---     "@SECLEVEL=n" included. tls.DEFAULT_CIPHERS when left out or empty. Older names alone leave TLS 1.3 with its own
+---     suites, as in Node; suites alone make TLS 1.3 the minimum. "!TLS_…" rules a suite out. ERR_SSL_NO_CIPHER_MATCH:
+---     none is known; ERR_INVALID_ARG_VALUE: there is no name in it.
+---@field honorCipherOrder? boolean
+---     Whether the server's order decides and not the client's (SSL_OP_CIPHER_SERVER_PREFERENCE). false when left out;
+---     true for tls.createServer.
+---@field ecdhCurve? string|false
+---     Groups for the key exchange, by name, in order, with colons between them; 'auto' leaves it to OpenSSL; false
+---     does without elliptic curves (DHE under TLS 1.2, RFC 7919's groups under TLS 1.3). tls.DEFAULT_ECDH_CURVE when
+---     left out. ERR_CRYPTO_OPERATION_FAILED: OpenSSL does not know one of them.
+---@field dhparam? string
+---     Diffie-Hellman parameters in PEM for DHE under TLS 1.2, or 'auto' for well-known ones that fit the key. Without
+---     it there is no DHE. ERR_INVALID_ARG_VALUE: fewer than 1024 bits, or parameters of something else; fewer than
+---     2048 are a 'SecurityWarning'; ERR_SSL_DH_KEY_TOO_SMALL: below the security level.
+---@field sigalgs? string
+---     Signature algorithms, with colons between them, in order of preference (SSL_CTX_set1_sigalgs_list(3)).
+---     OpenSSL's own when left out. ERR_CRYPTO_OPERATION_FAILED: it does not know one; ERR_INVALID_ARG_VALUE: empty.
+---@field minVersion? 'TLSv1'|'TLSv1.1'|'TLSv1.2'|'TLSv1.3'
+---     tls.DEFAULT_MIN_VERSION when left out. ERR_TLS_INVALID_PROTOCOL_VERSION: anything else;
+---     ERR_TLS_PROTOCOL_VERSION_CONFLICT: together with secureProtocol. TLS 1.0 and 1.1 also need "@SECLEVEL=0".
+---@field maxVersion? 'TLSv1'|'TLSv1.1'|'TLSv1.2'|'TLSv1.3'
+---     tls.DEFAULT_MAX_VERSION when left out; errors as above.
+---@field secureProtocol? string
+---     The older way to choose versions, by the names of SSL_METHODS (ssl(7)): 'TLS_method' for all, 'SSLv23_method'
+---     for all up to TLS 1.2, 'TLSv1_method', 'TLSv1_1_method', 'TLSv1_2_method' for one, each also as _client_method
+---     and _server_method. ERR_TLS_INVALID_PROTOCOL_METHOD: SSLv2, SSLv3 or an unknown name.
+---@field secureOptions? integer
+---     A mask of SSL_OP_* from require 'constants' (SSL_CTX_set_options(3)). ERR_OUT_OF_RANGE: no integer.
+---@field sessionIdContext? string
+---     At most 32 bytes that name the application to itself: a session resumes where they are the same. When left out
+---     they are derived from the program, its certificates and its trust. ERR_SSL_SSL_SESSION_ID_CONTEXT_TOO_LONG.
+---@field sessionTimeout? integer
+---     Seconds for which a session can be resumed, 300 when left out; 0: not at all. ERR_OUT_OF_RANGE: negative.
+---@field ticketKeys? string
+---     48 bytes that seal session tickets, shared by servers that are to resume each other's sessions; random when left
+---     out. ERR_INVALID_ARG_VALUE: another length.
+---@field privateKeyEngine? string
+---     An OpenSSL engine (its id, or the path of its shared object) that has the key privateKeyIdentifier.
+---     ERR_INVALID_ARG_VALUE: without privateKeyIdentifier; ERR_CRYPTO_CUSTOM_ENGINE_NOT_SUPPORTED: an OpenSSL without
+---     engines; else what OpenSSL says, such as ERR_OSSL_DSO_COULD_NOT_LOAD_THE_SHARED_LIBRARY.
+---@field privateKeyIdentifier? string
+---     What the engine calls the key, or a PKCS#11 URI, which needs no privateKeyEngine. ERR_INVALID_ARG_VALUE: beside
+---     `key`, or without an engine.
+---@field clientCertEngine? string
+---     An OpenSSL engine that chooses the certificate when a server asks for one and the context has none. Errors as
+---     for privateKeyEngine; ERR_SSL_NO_CLIENT_CERT_METHOD: the engine cannot.
 
 local VERSIONS = {
   ['TLSv1'] = constants.TLS1_VERSION,
@@ -47,6 +142,7 @@ end
 
 -- A string, a list of strings, or a list of tables that hold the string under `field` with a passphrase.
 local function blobs(name, value, field)
+  value = trust.sequence(value)
   if type(value) ~= 'table' then
     return { checkText(name, value) }
   end
@@ -104,8 +200,22 @@ local function protocolRange(options, target)
   target.minVersion, target.maxVersion = range[1], range[2]
 end
 
--- One list with the names of both worlds becomes the two lists that OpenSSL wants. Naming suites of only one world
--- rules the other out.
+-- What OpenSSL offers of TLS 1.3 when it is not told (SSL_CTX_set_ciphersuites(3)).
+local DEFAULT_SUITES = { 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256' }
+
+-- OpenSSL passes over a suite that is ruled out in its list of suites: it must not be in there.
+local function without(suites, ruledOut)
+  local kept = {}
+  for _, name in ipairs(#suites > 0 and suites or DEFAULT_SUITES) do
+    if not ruledOut[name] then
+      kept[#kept + 1] = name
+    end
+  end
+  return kept
+end
+
+-- One list with the names of both worlds becomes the two lists that OpenSSL wants: TLS 1.3's suites all begin with
+-- "TLS_". Naming only older ciphers leaves the suites as they are, naming only suites rules out the older protocols.
 local function ciphers(options, target)
   local list = options.ciphers
   if given(list) then
@@ -114,23 +224,33 @@ local function ciphers(options, target)
   if not given(list) or list == '' then
     list = tls.DEFAULT_CIPHERS
   end
-  local older, suites = {}, {}
-  for name in list:gmatch('[^:]+') do
-    local kind = name:find('^TLS_') and suites or older
-    kind[#kind + 1] = name
+  local older, suites, ruledOut, named = {}, {}, {}, false
+  for name in list:gmatch('[^:,; ]+') do
+    if name:find('^!TLS_') then
+      ruledOut[name:sub(2)] = true
+    elseif name:find('^TLS_') then
+      suites[#suites + 1] = name
+    else
+      older[#older + 1] = name
+      named = named or not name:find('^[@!+-]')
+    end
+  end
+  if next(ruledOut) then
+    suites = without(suites, ruledOut)
   end
   if #older == 0 and #suites == 0 then
     raise(errors.argValue('options.ciphers', list))
   end
-  target.ciphers, target.cipherSuites = table.concat(older, ':'), table.concat(suites, ':')
+  target.ciphers = table.concat(older, ':')
+  target.cipherSuites = (#suites > 0 or next(ruledOut)) and table.concat(suites, ':') or nil
   local v12, v13 = VERSIONS['TLSv1.2'], VERSIONS['TLSv1.3']
-  if #suites == 0 and target.maxVersion > v12 and target.minVersion < v13 then
-    target.maxVersion = v12
-  end
-  if #older == 0 and target.minVersion < v13 and target.maxVersion > v12 then
+  if not named and target.minVersion < v13 and target.maxVersion > v12 then
     target.minVersion = v13
   end
 end
+
+-- Key exchange over finite fields alone (RFC 7919), for a script that wants no elliptic curves.
+local NO_CURVES = 'ffdhe2048:ffdhe3072:ffdhe4096:ffdhe6144:ffdhe8192'
 
 local function groups(options, target)
   local curve = options.ecdhCurve
@@ -138,6 +258,8 @@ local function groups(options, target)
     curve = tls.DEFAULT_ECDH_CURVE
   end
   if curve == false then
+    target.groups = NO_CURVES
+    target.ciphers = target.ciphers ~= '' and target.ciphers .. ':!kEECDH' or ''
     return
   end
   checkText('ecdhCurve', curve)
@@ -162,8 +284,9 @@ end
 local function bitmask(options, target)
   local value = options.secureOptions
   if given(value) then
-    validate.integer(value, 'options.secureOptions', 0)
-    target.setOptions = value
+    -- What bit.bor makes of a mask with the 32nd bit set is negative.
+    validate.integer(value, 'options.secureOptions', -2 ^ 31)
+    target.setOptions = value < 0 and value + 2 ^ 32 or value
   end
   checkFlag(options, 'honorCipherOrder')
   -- An exclusive or of the mask, by hand: bit operations stop at 32 bits.
@@ -190,7 +313,8 @@ local function sessions(options, target)
   end
   if options.sessionTimeout ~= nil then
     validate.integer(options.sessionTimeout, 'options.sessionTimeout', 0, 2 ^ 31 - 1)
-    target.sessionTimeout = options.sessionTimeout
+    -- To the native context zero is "not given".
+    target.sessionTimeout = options.sessionTimeout > 0 and options.sessionTimeout or -1
   end
 end
 
@@ -206,6 +330,71 @@ local function texts(options, target)
   end
 end
 
+local HARDWARE = {
+  keyEngine = 'privateKeyEngine', keyIdentifier = 'privateKeyIdentifier', clientCertEngine = 'clientCertEngine',
+}
+
+-- Keys and certificates that OpenSSL's engines have, or a token behind PKCS#11.
+local function hardware(options, target)
+  for key, name in pairs(HARDWARE) do
+    if given(options[name]) then
+      target[key] = checkText(name, options[name])
+    end
+  end
+  local engine, identifier = target.keyEngine, target.keyIdentifier
+  if engine and not identifier then
+    raise(errors.argValue('options.privateKeyIdentifier', options.privateKeyIdentifier))
+  elseif not identifier then
+    return
+  elseif not engine and not identifier:find('^pkcs11:') then
+    raise(errors.argValue('options.privateKeyEngine', options.privateKeyEngine))
+  elseif given(options.key) then
+    raise(errors.argValue('options.privateKeyIdentifier', identifier))
+  end
+end
+
+-- These end at their first NUL for OpenSSL: what follows would be dropped without a word.
+local C_STRINGS = {
+  passphrase = 'passphrase', ciphers = 'ciphers', cipherSuites = 'ciphers', groups = 'ecdhCurve', sigalgs = 'sigalgs',
+  keyEngine = 'privateKeyEngine', keyIdentifier = 'privateKeyIdentifier', clientCertEngine = 'clientCertEngine',
+}
+
+local function refuseNul(name, value)
+  if value:find('\0', 1, true) then
+    raise(errors.argValue('options.' .. name, value, 'must be a string without null bytes'))
+  end
+end
+
+local function checkNuls(target)
+  for key, name in pairs(C_STRINGS) do
+    if target[key] then
+      refuseNul(name, target[key])
+    end
+  end
+  for _, name in ipairs { 'key', 'pfx' } do
+    for _, item in ipairs(target[name] or {}) do
+      if type(item) == 'table' and item[2] then
+        refuseNul(name .. '.passphrase', item[2])
+      end
+    end
+  end
+  -- PEM may hold anything between its blocks; a PKCS#11 URI may not.
+  for _, item in ipairs(target.key or {}) do
+    local text = type(item) == 'table' and item[1] or item
+    if text:find('^pkcs11:') then
+      refuseNul('key', text)
+    end
+  end
+end
+
+-- enum ml_tls_says: an answer, or none.
+local function says(value)
+  if value == nil then
+    return nil
+  end
+  return value and 2 or 1
+end
+
 local M = {}
 
 --- Whom to ask for a certificate and whether to insist on a good one: nothing to guess about, so a value that is
@@ -217,7 +406,7 @@ function M.checkPolicy(options)
 end
 
 --- Checks the script's options and copies them into what the native context takes. Raises at the first that is wrong.
----@param options table
+---@param options tls.SecureContextOptions
 ---@return table
 function M.read(options)
   local target = { ownTrust = given(options.ca) }
@@ -238,7 +427,14 @@ function M.read(options)
   dhparam(options, target)
   bitmask(options, target)
   texts(options, target)
+  hardware(options, target)
   sessions(options, target)
+  checkFlag(options, 'allowPartialTrustChain')
+  target.partialChain = options.allowPartialTrustChain == true
+  M.checkPolicy(options)
+  target.requestCert = says(options.requestCert)
+  target.rejectUnauthorized = says(options.rejectUnauthorized)
+  checkNuls(target)
   return target
 end
 

@@ -42,6 +42,7 @@ local function connectionOptions(options)
     session = options.session,
     SNICallback = options.SNICallback,
     checkServerIdentity = options.checkServerIdentity,
+    minDHSize = options.minDHSize,
     handshakeTimeout = options.handshakeTimeout,
   }
   if options.ALPNProtocols ~= nil and options.ALPNProtocols ~= false then
@@ -92,6 +93,7 @@ TLSSocket.secureConnecting = true
 TLSSocket._established = false   -- the handshake is over
 TLSSocket._released = false      -- the script has been given the socket: its errors are 'error' events
 TLSSocket._reported = false      -- the server has been told of the failure
+TLSSocket._keyCert = false       -- the context of setKeyCert
 TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _session
 
 --- What init and the server's quick way share.
@@ -101,6 +103,12 @@ function TLSSocket:_initTls(o)
 end
 
 -- ---- Getting a handle ----
+
+-- RFC 6066, 3: an address is no host name. Whoever was asked for by address is judged by it all the same.
+local function sentName(o)
+  local name = o.servername
+  return not o.isServer and name and net.isIP(name) == 0 and name or nil
+end
 
 local function nativeOptions(self)
   local o = self._tls
@@ -118,9 +126,10 @@ local function nativeOptions(self)
     rejectUnauthorized = o.rejectUnauthorized,
     wantSessions = not o.isServer,
     wantKeylog = wanted,
-    servername = not o.isServer and o.servername or nil,
+    servername = sentName(o),
     alpn = o.alpn,
     session = o.session or nil,
+    minDhBits = o.minDHSize and math.min(math.ceil(o.minDHSize), 2 ^ 31 - 1) or nil,
   }
 end
 
@@ -132,6 +141,14 @@ function TLSSocket:_secure(lower, leftover)
     lower:close()
     self:destroy(err)
     return
+  end
+  if self._keyCert then
+    local ok, why = handle:showIdentity(self._keyCert.context)
+    if not ok then
+      handle:close()
+      self:destroy(why)
+      return
+    end
   end
   for i = 1, leftover and #leftover or 0 do
     handle:feed(leftover[i])
@@ -313,7 +330,8 @@ end
 
 local function secureServer(self)
   local o = self._tls
-  if o.requestCert then
+  -- The context that SNI chose may have rules of its own.
+  if self._handle:requestsCertificate() then
     judge(self)
   end
   if o.server and not self.destroyed then
@@ -462,6 +480,7 @@ for name, method in pairs {
   getTLSTicket = 'ticket',
   getFinished = 'finished',
   getPeerFinished = 'peerFinished',
+  getSharedSigalgs = 'sharedSigalgs',
 } do
   TLSSocket[name] = function(self)
     return ask(self, method)
@@ -533,6 +552,25 @@ end
 function TLSSocket:setMaxSendFragment(size)
   errors.validate.number(size, 'size')
   return ask(self, 'setMaxSendFragment', size) or false
+end
+
+--- Shows the certificate of `given` (with its key and chain) on this connection instead of the context's own. Of use
+--- before the handshake has come to certificates; a context that SNI chooses later brings its own.
+---
+--- What is wrong with the options raises as createSecureContext does.
+---@param given table|tls.SecureContext  at least `key` and `cert`
+---@source Node.js tlsSocket.setKeyCert()
+function TLSSocket:setKeyCert(given)
+  if type(given) ~= 'table' then
+    error(errors.argType('context', { 'Object', 'SecureContext' }, given), 0)
+  end
+  self._keyCert = context.coerce(given)
+  if self._handle and self._handle.showIdentity then
+    local ok, err = self._handle:showIdentity(self._keyCert.context)
+    if not ok then
+      error(err, 0)
+    end
+  end
 end
 
 --- Sets the name a client asks for, before the handshake begins.

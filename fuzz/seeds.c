@@ -1,0 +1,265 @@
+/* Writes what the fuzzers begin with: fuzz_seeds <directory>. Certificates, keys and the rest are
+ * made here, each time, and are the same each time.
+ *
+ *   <directory>/context      every material alone, pairs that belong together, one of everything
+ *   <directory>/certificate  certificates as they are, and rows of names to make some of
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "expect.h"
+#include "materials.h"
+#include "random.h"
+
+static const char *directory;
+static const struct fuzz_material *materials;
+
+/* ---- Inputs ---- */
+
+struct input {
+  uint8_t data[16384];
+  size_t len;
+};
+
+static void put(struct input *input, const void *data, size_t len)
+{
+  EXPECT(input->len + len <= sizeof(input->data));
+  if (len > 0) memcpy(input->data + input->len, data, len);
+  input->len += len;
+}
+
+static void put_byte(struct input *input, unsigned value)
+{
+  uint8_t byte = (uint8_t)value;
+  put(input, &byte, 1);
+}
+
+static void put_counted(struct input *input, const void *data, size_t len)
+{
+  put_byte(input, (unsigned)(len >> 8));
+  put_byte(input, (unsigned)len & 255);
+  put(input, data, len);
+}
+
+static void save(const char *kind, const char *name, const struct input *input)
+{
+  char path[4096];
+  snprintf(path, sizeof(path), "%s/%s", directory, kind);
+  mkdir(path, 0777);
+  snprintf(path, sizeof(path), "%s/%s/%s", directory, kind, name);
+  FILE *file = fopen(path, "wb");
+  EXPECT(file && fwrite(input->data, 1, input->len, file) == input->len && fclose(file) == 0);
+}
+
+static size_t find(const char *name)
+{
+  for (size_t i = 0; i < FUZZ_MATERIALS; i++)
+    if (strcmp(materials[i].name, name) == 0) return i;
+  EXPECT(!"no such material");
+  return 0;
+}
+
+/* ---- Contexts (records of context.c) ---- */
+
+enum { CERT, KEY, PFX, CA, CRL, DHPARAM, PASSPHRASE, CIPHERS, SUITES, GROUPS, SIGALGS };
+enum { RAW = 0, TEXT = 2, INSIDE = 3, ALL_HANDSHAKES = 8 + 16 + 32 };
+
+static void begin(struct input *input, unsigned flags)
+{
+  input->len = 0;
+  put_byte(input, flags);
+  put_byte(input, 0); /* any version */
+}
+
+/* Material `name`, undamaged, as record `kind`. */
+static void put_material(struct input *input, unsigned kind, unsigned how, const char *name)
+{
+  put_byte(input, kind);
+  put_byte(input, how | (unsigned)find(name) << 2);
+  put_counted(input, NULL, 0);
+}
+
+static void put_text(struct input *input, unsigned kind, const char *text)
+{
+  put_byte(input, kind);
+  put_byte(input, 1);
+  put_counted(input, text, strlen(text));
+}
+
+static void save_materials(void)
+{
+  static const unsigned records[] = {[FUZZ_CERT] = CERT,
+                                     [FUZZ_KEY] = KEY,
+                                     [FUZZ_CRL] = CRL,
+                                     [FUZZ_PFX] = PFX,
+                                     [FUZZ_DH] = DHPARAM};
+  struct input input;
+  char name[64];
+  for (size_t i = 0; i < FUZZ_MATERIALS; i++) {
+    const struct fuzz_material *material = &materials[i];
+    begin(&input, 1 + ALL_HANDSHAKES);
+    put_text(&input, PASSPHRASE, FUZZ_PASSPHRASE);
+    put_byte(&input, records[material->kind]);
+    put_byte(&input, RAW);
+    put_counted(&input, material->text, material->text_len);
+    snprintf(name, sizeof(name), "raw-%zu", i);
+    save("context", name, &input);
+    if (material->kind != FUZZ_CERT) continue;
+    begin(&input, 1 + ALL_HANDSHAKES);
+    put_material(&input, CA, INSIDE, material->name);
+    snprintf(name, sizeof(name), "ca-%zu", i);
+    save("context", name, &input);
+  }
+}
+
+static void save_pair(const char *file, const char *cert, const char *key)
+{
+  struct input input;
+  begin(&input, 1 + ALL_HANDSHAKES);
+  put_text(&input, PASSPHRASE, "");
+  put_material(&input, CERT, INSIDE, cert);
+  put_material(&input, CERT, TEXT | 128, "authority"); /* in the same file */
+  put_material(&input, KEY, INSIDE, key);
+  put_material(&input, CA, TEXT, "authority");
+  save("context", file, &input);
+}
+
+static void save_everything(void)
+{
+  struct input input;
+  begin(&input, ALL_HANDSHAKES);
+  put_material(&input, CERT, TEXT, "RSA certificate");
+  put_material(&input, CERT, TEXT, "EC certificate");
+  put_material(&input, KEY, TEXT, "RSA key");
+  put_material(&input, KEY, TEXT, "locked key");
+  put_text(&input, PASSPHRASE, FUZZ_PASSPHRASE);
+  put_material(&input, CA, TEXT, "authority");
+  put_material(&input, CA, TEXT | 128, "trusted authority");
+  put_material(&input, CRL, INSIDE, "revocation list");
+  put_material(&input, DHPARAM, INSIDE, "DH parameters");
+  put_text(&input, CIPHERS, "ECDHE+AESGCM:DHE:!aNULL:@SECLEVEL=1");
+  put_text(&input, SUITES, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384");
+  put_text(&input, GROUPS, "X25519:P-256:ffdhe2048");
+  put_text(&input, SIGALGS, "ECDSA+SHA256:rsa_pss_rsae_sha256:ed25519");
+  save("context", "everything", &input);
+}
+
+/* ---- Certificates (rows of certificate.c) ---- */
+
+static void save_certificates(void)
+{
+  struct input input;
+  char name[64];
+  for (size_t i = 0; i < FUZZ_MATERIALS; i++) {
+    if (materials[i].kind != FUZZ_CERT) continue;
+    input.len = 0;
+    put_byte(&input, 0);
+    put_counted(&input, materials[i].der, materials[i].der_len);
+    snprintf(name, sizeof(name), "der-%zu", i);
+    save("certificate", name, &input);
+    input.len = 0;
+    put_byte(&input, 0);
+    put_counted(&input, materials[i].text, materials[i].text_len);
+    snprintf(name, sizeof(name), "pem-%zu", i);
+    save("certificate", name, &input);
+  }
+}
+
+/* A certificate with these names: rows of kind, length, text, as wish_row has them. */
+static void put_names(struct input *input, unsigned how, const char *const *rows)
+{
+  struct input names = {.len = 0};
+  for (; rows[0]; rows += 2) {
+    put_byte(&names, (unsigned)(rows[0][0] - 'a'));
+    put_byte(&names, (unsigned)strlen(rows[1]));
+    put(&names, rows[1], strlen(rows[1]));
+  }
+  put_byte(input, how);
+  put_counted(input, names.data, names.len);
+}
+
+static void save_names(void)
+{
+  /* a DNS, b email, c URI, d IP, e bytes of an IP, f RID, g directory, h other, i CN, j other
+   * attribute, k access, l extension, m serial. */
+  static const char *const usual[] = {"a", "a.test",     "a", "*.b.test", "d", "127.0.0.1",
+                                      "d", "::1",        "i", "@a.test",  "c", "http://a.test/",
+                                      "k", "@http://o/", "m", "0a1b",     "j", "@O, Inc",
+                                      "b", "me@a.test",  NULL};
+  static const char *const hostile[] = {"a",
+                                        "x, DNS:a.test",
+                                        "a",
+                                        "x\", DNS:\"a.test",
+                                        "c",
+                                        "http://x, DNS:a.test",
+                                        "g",
+                                        "x, DNS:a.test",
+                                        "h",
+                                        "\x04"
+                                        "x, DNS:a.test",
+                                        "e",
+                                        "\x7f\x01",
+                                        "i",
+                                        "@a.test\nCN=b.test",
+                                        "b",
+                                        "x\\\", DNS:a.test",
+                                        "k",
+                                        "@http://x\nOCSP - URI:y",
+                                        NULL};
+  static const char *const odd[] = {"i",
+                                    "\x03"
+                                    "ab",
+                                    "i",
+                                    "\x04"
+                                    "abcd",
+                                    "i",
+                                    "\x0a\xe9",
+                                    "a",
+                                    "xn--a-test",
+                                    "a",
+                                    "a.test.",
+                                    "f",
+                                    "1.2.3.4",
+                                    "l",
+                                    "\x60"
+                                    "0\x03\x82\x01"
+                                    "a",
+                                    NULL};
+  struct input input = {.len = 0};
+  put_names(&input, 2, usual);
+  save("certificate", "usual", &input);
+  input.len = 0;
+  put_names(&input, 2, hostile);
+  save("certificate", "hostile", &input);
+  input.len = 0;
+  put_names(&input, 2, odd);
+  save("certificate", "odd", &input);
+  input.len = 0;
+  put_names(&input, 2, odd);
+  put_names(&input, 3, hostile);
+  put_names(&input, 3, usual);
+  save("certificate", "chain", &input);
+}
+
+int main(int argc, char **argv)
+{
+  if (argc != 2) {
+    fprintf(stderr, "usage: %s <directory>\n", argv[0]);
+    return 1;
+  }
+  directory = argv[1];
+  fuzz_random_install();
+  materials = fuzz_materials();
+  save_materials();
+  save_pair("rsa", "RSA certificate", "RSA key in its own form");
+  save_pair("ec", "EC certificate", "EC key in its own form");
+  save_pair("ed25519", "Ed25519 certificate", "Ed25519 key");
+  save_pair("locked", "EC certificate", "locked key");
+  save_pair("mismatch", "EC certificate", "RSA key");
+  save_everything();
+  save_certificates();
+  save_names();
+  return 0;
+}

@@ -450,109 +450,19 @@ function TLSSocket:_onHandleError(err)
   end
 end
 
+--- A server's socket that the script has not been given has no 'error' event: nobody could be listening for it.
 function TLSSocket:_destroy(err, callback)
-  if self._tls.isServer and not self._established then
-    local reason = err or errors.new('socket hang up', { code = 'ECONNRESET' })
+  if self._tls.server and not self._released then
     local _ = self.remoteAddress -- so that listeners can ask for it still
-    if self:_reportToServer(reason, true) then
-      err = nil
-    end
+    self:_reportToServer(err or errors.new('socket hang up', { code = 'ECONNRESET' }), true)
+    err = nil
   end
   net.Socket._destroy(self, err, callback)
 end
 
--- ---- Getters ----
+require 'moonlatch.tls.socket_facts'(TLSSocket)
 
--- Asks the handle; nil once the socket is closed, and before TLS is on top of its connection.
-local function ask(self, method, ...)
-  local handle = self._handle
-  local get = handle and handle[method]
-  if get then
-    return get(handle, ...)
-  end
-end
-
--- Getters that need nothing but the handle.
-for name, method in pairs {
-  getCipher = 'cipher',
-  getProtocol = 'protocol',
-  getSession = 'session',
-  getTLSTicket = 'ticket',
-  getFinished = 'finished',
-  getPeerFinished = 'peerFinished',
-  getSharedSigalgs = 'sharedSigalgs',
-} do
-  TLSSocket[name] = function(self)
-    return ask(self, method)
-  end
-end
-
---- The peer's certificate as a table; empty when it gave none, nil once the socket is closed.
----@param detailed? boolean  with `issuerCertificate` links through the chain
----@return table?
-function TLSSocket:getPeerCertificate(detailed)
-  return ask(self, 'peerCertificate', detailed) or (self._handle and {} or nil)
-end
-
---- Our own certificate in the same form.
----@return table?
-function TLSSocket:getCertificate()
-  return ask(self, 'certificate') or (self._handle and {} or nil)
-end
-
-local function asX509(handle)
-  return handle and require('moonlatch.crypto.x509').wrap(handle)
-end
-
----@return crypto.X509Certificate?
-function TLSSocket:getPeerX509Certificate()
-  return asX509(ask(self, 'peerX509'))
-end
-
----@return crypto.X509Certificate?
-function TLSSocket:getX509Certificate()
-  return asX509(ask(self, 'x509'))
-end
-
---- Whether an earlier session was resumed.
----@return boolean
-function TLSSocket:isSessionReused()
-  return ask(self, 'isReused') or false
-end
-
---- { type, name, size } of the key exchange on a client; empty when it was not ephemeral, nil on a server.
----@return table?
-function TLSSocket:getEphemeralKeyInfo()
-  if not self._tls.isServer then
-    return ask(self, 'ephemeralKeyInfo')
-  end
-end
-
---- Keying material for another protocol (RFC 5705). ERR_TLS_INVALID_STATE before the handshake is over.
----@param length integer
----@param label string
----@param contextValue? string
----@return string
-function TLSSocket:exportKeyingMaterial(length, label, contextValue)
-  errors.validate.integer(length, 'length', 1, 2 ^ 31 - 1)
-  errors.validate.string(label, 'label')
-  if contextValue ~= nil then
-    errors.validate.string(contextValue, 'context')
-  end
-  if not self._established or not self._handle then
-    error(codes.ERR_TLS_INVALID_STATE(), 0)
-  end
-  local material, err = self._handle:exportKeyingMaterial(length, label, contextValue)
-  return material or error(err, 0)
-end
-
---- Limits the plaintext of a record, 512 to 16384 bytes.
----@param size integer
----@return boolean
-function TLSSocket:setMaxSendFragment(size)
-  errors.validate.number(size, 'size')
-  return ask(self, 'setMaxSendFragment', size) or false
-end
+-- ---- Changing what the handshake will say ----
 
 --- Shows the certificate of `given` (with its key and chain) on this connection instead of the context's own. Of use
 --- before the handshake has come to certificates; a context that SNI chooses later brings its own.

@@ -8,7 +8,7 @@ local errors = require 'moonlatch.errors'
 local native = require 'moonlatch.native'
 local x509 = require 'moonlatch.crypto.x509'
 
-local type, ipairs, setmetatable = type, ipairs, setmetatable
+local type, setmetatable = type, setmetatable
 
 local trust = {}
 

@@ -42,3 +42,27 @@ if(BUSTED)
 else()
   message(WARNING "busted not found: the specs are left out")
 endif()
+
+# Each fuzzer for a short while, where there is a clang that can build them (they bring sanitizers of
+# their own). They share a build directory and what they found worth keeping with fuzz/run.
+find_program(FUZZ_CC NAMES clang clang-14)
+set(ML_FUZZ_SECONDS 30 CACHE STRING "How long the tests run each fuzzer")
+if(FUZZ_CC AND NOT ML_ASAN)
+  set(probe ${CMAKE_CURRENT_BINARY_DIR}/probe_fuzzer)
+  file(WRITE ${probe}.c "int LLVMFuzzerTestOneInput(const char *d, unsigned long n);\n"
+                        "int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return !d && n; }\n")
+  execute_process(COMMAND ${FUZZ_CC} -fsanitize=fuzzer,address,undefined ${probe}.c -o ${probe}
+                  RESULT_VARIABLE probe_failed OUTPUT_QUIET ERROR_QUIET)
+  if(NOT probe_failed)
+    set(fuzz_run ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/run)
+    set(fuzz_build ${CMAKE_CURRENT_BINARY_DIR}/fuzz)
+    add_test(NAME fuzz/build COMMAND ${fuzz_run} 0 ${fuzz_build})
+    set_tests_properties(fuzz/build PROPERTIES TIMEOUT 900 FIXTURES_SETUP fuzzers
+                         ENVIRONMENT "CC=${FUZZ_CC}")
+    math(EXPR fuzz_timeout "${ML_FUZZ_SECONDS} + 120")
+    foreach(name hello engine context certificate)
+      add_test(NAME fuzz/${name} COMMAND ${fuzz_run} ${ML_FUZZ_SECONDS} ${fuzz_build} ${name})
+      set_tests_properties(fuzz/${name} PROPERTIES TIMEOUT ${fuzz_timeout} FIXTURES_REQUIRED fuzzers)
+    endforeach()
+  endif()
+endif()

@@ -225,7 +225,8 @@ static int fact_ephemeral(lua_State *L)
   return 1;
 }
 
-/* sharedSigalgs() → names of the signature algorithms that both ends know, the most preferred first */
+/* sharedSigalgs() → names of the signature algorithms that both ends know, the most preferred first
+ */
 static int fact_shared_sigalgs(lua_State *L)
 {
   char name[64];

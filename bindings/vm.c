@@ -205,6 +205,7 @@ int ml_vm_on(lua_State *L, struct ml_vm *vm, int (*step)(struct ml_vm *vm, void 
 
   vm->L = L;
   vm->depth = 0;
+  vm->ticks_pending = true; /* we may be in one tick of several, which the flag tells nothing of */
   ml_vm_drain(vm);
   result = step(vm, arg);
   vm->depth = depth_before;

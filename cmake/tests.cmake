@@ -16,6 +16,13 @@ else()
   message(WARNING "cmocka not found: the runtime's tests are left out")
 endif()
 
+# An engine for the specs, beside the program, where they look for it. OpenSSL 4 has no engines.
+if(OPENSSL_VERSION VERSION_LESS 4)
+  add_library(spec_engine MODULE spec/support/engine.c)
+  target_link_libraries(spec_engine PRIVATE OpenSSL::SSL)
+  set_target_properties(spec_engine PROPERTIES PREFIX "" C_VISIBILITY_PRESET default)
+endif()
+
 # The module, loaded into a stock luajit, needs the sanitizer's library loaded first.
 set(spec_environment "MOONLATCH_MODULE=$<TARGET_FILE:moonlatch_module>")
 if(ML_ASAN)

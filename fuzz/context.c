@@ -2,8 +2,9 @@
  * PKCS#12 files, any passphrases and names of algorithms, in any combination. One that can be built
  * is then used: for a handshake, and as the context that a server switches to.
  *
- * The input is a byte of flags, two that choose versions, and records: what it is, how it is made,
- * its length, its bytes. See read_record.
+ * The input is a byte of flags, one that chooses versions, one what the context says of clients,
+ * and records: what it is, how it is made, its length, its bytes. See read_record. Hardware is left
+ * out: a PKCS#11 URI may name any library to load.
  */
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -15,6 +16,7 @@
 #include "random.h"
 #include "tls_context.h"
 #include "tls_engine.h"
+#include "tls_hardware.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -28,7 +30,7 @@ struct request {
   size_t counts[LISTS];
   void *parts[MAX_PARTS]; /* memory that the options point into */
   size_t part_count;
-  bool costly;
+  bool unwanted; /* takes forever, or leads out of the process */
 };
 
 static const struct fuzz_material *materials;
@@ -114,7 +116,7 @@ static struct ml_tls_blob armoured(struct request *request, const char *label, c
                                    size_t len)
 {
   char *text;
-  if (is_costly(der, len)) request->costly = true;
+  if (is_costly(der, len)) request->unwanted = true;
   size_t n = fuzz_armour(&text, label, der, len);
   struct ml_tls_blob blob = {keep(request, text, n, false), n, NULL};
   free(text);
@@ -134,7 +136,7 @@ static struct ml_tls_blob damaged(struct request *request, size_t which, bool in
   memcpy(bytes, from, len);
   len = patch(bytes, len, sizeof(bytes), piece);
   if (inside) return armoured(request, material->label, bytes, len);
-  if (!material->label && is_costly(bytes, len)) request->costly = true;
+  if (!material->label && is_costly(bytes, len)) request->unwanted = true;
   struct ml_tls_blob blob = {keep(request, bytes, len, false), len, NULL};
   return blob;
 }
@@ -144,7 +146,7 @@ static struct ml_tls_blob make_blob(struct request *request, uint8_t how, struct
   size_t which = how >> 2 & 31;
   switch (how & 3) {
   case 0:
-    if (is_costly(piece->data, piece->left)) request->costly = true;
+    if (is_costly(piece->data, piece->left)) request->unwanted = true;
     return (struct ml_tls_blob){keep(request, piece->data, piece->left, false), piece->left, NULL};
   case 1:
     return armoured(request, labels[which % 16], piece->data, piece->left);
@@ -171,6 +173,7 @@ static void read_blob(struct request *request, size_t list, uint8_t how, struct 
 {
   struct ml_tls_blob blob = make_blob(request, how, piece);
   size_t count = request->counts[list];
+  if (ml_hardware_is_uri(blob.data, blob.len)) request->unwanted = true;
   if (how & 128 && count > 0)
     append_blob(request, &request->blobs[list][count - 1], &blob);
   else if (count < MAX_BLOBS)
@@ -272,9 +275,12 @@ static void read_request(struct request *request, struct reader *in, uint8_t fla
                                  DTLS1_2_VERSION,
                                  -1};
   struct ml_tls_context_options *options = &request->options;
-  uint8_t range = take_byte(in);
+  uint8_t range = take_byte(in), says = take_byte(in);
   options->own_trust = flags & 1;
   options->dh_auto = flags & 2;
+  options->partial_chain = flags & 64;
+  options->request_cert = (says & 15) % 3;
+  options->reject_unauthorized = (says >> 4) % 3;
   options->min_version = versions[range & 7];
   options->max_version = versions[range >> 3 & 7];
   while (in->left > 0 && request->part_count + 4 < MAX_PARTS)
@@ -340,7 +346,8 @@ static void use(struct ml_tls_context *context, uint8_t flags)
   if (flags & 4) ml_tls_context_enable_keylog(context);
   SSL *ssl = SSL_new(ml_tls_context_ssl(plain));
   EXPECT(ssl);
-  (void)!ml_tls_context_apply(context, ssl, flags, &err);
+  if (ml_tls_context_apply(context, ssl, flags, &err) == 0)
+    (void)!ml_tls_context_show_identity(context, ssl, &err);
   SSL_free(ssl);
   if (!is_quick(ml_tls_context_ssl(context))) return;
   if (flags & 8) shake_hands(context, plain);
@@ -348,14 +355,18 @@ static void use(struct ml_tls_context *context, uint8_t flags)
   if (flags & 32) shake_hands(context, context);
 }
 
-/* A key that is not its certificate's is refused when the context is built. */
-static void check_pair(struct ml_tls_context *context, const struct request *request)
+/* Every certificate stands with its own key, and weak DH parameters do not pass. */
+static void check(struct ml_tls_context *context)
 {
-  if (request->counts[0] != 1 || request->counts[1] != 1 || request->counts[2] != 0) return;
   SSL_CTX *ssl = ml_tls_context_ssl(context);
-  X509 *cert = SSL_CTX_get0_certificate(ssl);
-  EVP_PKEY *key = SSL_CTX_get0_privatekey(ssl);
-  EXPECT(cert && key && X509_check_private_key(cert, key) == 1);
+  int dh_bits = ml_tls_context_dh_bits(context);
+  EXPECT(dh_bits == 0 || dh_bits >= 1024);
+  for (int more = SSL_CTX_set_current_cert(ssl, SSL_CERT_SET_FIRST); more == 1;
+       more = SSL_CTX_set_current_cert(ssl, SSL_CERT_SET_NEXT)) {
+    X509 *cert = SSL_CTX_get0_certificate(ssl);
+    EVP_PKEY *key = SSL_CTX_get0_privatekey(ssl);
+    EXPECT(cert && key && X509_check_private_key(cert, key) == 1);
+  }
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -379,10 +390,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   uint8_t flags = take_byte(&in);
   fuzz_random_start();
   read_request(&request, &in, flags);
-  if (request.costly) goto done;
+  if (request.unwanted) goto done;
   if (ml_tls_context_new(&context, &request.options, &err) == 0) {
     EXPECT(context && err.origin == ML_ORIGIN_NONE);
-    check_pair(context, &request);
+    check(context);
     use(context, flags);
     ml_tls_context_unref(context);
   } else {

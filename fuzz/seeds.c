@@ -64,13 +64,14 @@ static size_t find(const char *name)
 /* ---- Contexts (records of context.c) ---- */
 
 enum { CERT, KEY, PFX, CA, CRL, DHPARAM, PASSPHRASE, CIPHERS, SUITES, GROUPS, SIGALGS };
-enum { RAW = 0, TEXT = 2, INSIDE = 3, ALL_HANDSHAKES = 8 + 16 + 32 };
+enum { RAW = 0, TEXT = 2, INSIDE = 3, HANDSHAKE = 8 };
 
 static void begin(struct input *input, unsigned flags)
 {
   input->len = 0;
   put_byte(input, flags);
   put_byte(input, 0); /* any version */
+  put_byte(input, 0); /* nothing about clients */
 }
 
 /* Material `name`, undamaged, as record `kind`. */
@@ -99,7 +100,7 @@ static void save_materials(void)
   char name[64];
   for (size_t i = 0; i < FUZZ_MATERIALS; i++) {
     const struct fuzz_material *material = &materials[i];
-    begin(&input, 1 + ALL_HANDSHAKES);
+    begin(&input, 1 + HANDSHAKE);
     put_text(&input, PASSPHRASE, FUZZ_PASSPHRASE);
     put_byte(&input, records[material->kind]);
     put_byte(&input, RAW);
@@ -107,7 +108,7 @@ static void save_materials(void)
     snprintf(name, sizeof(name), "raw-%zu", i);
     save("context", name, &input);
     if (material->kind != FUZZ_CERT) continue;
-    begin(&input, 1 + ALL_HANDSHAKES);
+    begin(&input, 1 + HANDSHAKE);
     put_material(&input, CA, INSIDE, material->name);
     snprintf(name, sizeof(name), "ca-%zu", i);
     save("context", name, &input);
@@ -117,7 +118,7 @@ static void save_materials(void)
 static void save_pair(const char *file, const char *cert, const char *key)
 {
   struct input input;
-  begin(&input, 1 + ALL_HANDSHAKES);
+  begin(&input, 1 + HANDSHAKE);
   put_text(&input, PASSPHRASE, "");
   put_material(&input, CERT, INSIDE, cert);
   put_material(&input, CERT, TEXT | 128, "authority"); /* in the same file */
@@ -129,7 +130,7 @@ static void save_pair(const char *file, const char *cert, const char *key)
 static void save_everything(void)
 {
   struct input input;
-  begin(&input, ALL_HANDSHAKES);
+  begin(&input, HANDSHAKE);
   put_material(&input, CERT, TEXT, "RSA certificate");
   put_material(&input, CERT, TEXT, "EC certificate");
   put_material(&input, KEY, TEXT, "RSA key");
@@ -197,7 +198,7 @@ static void save_names(void)
                                         "g",
                                         "x, DNS:a.test",
                                         "h",
-                                        "\x04"
+                                        "\x02"
                                         "x, DNS:a.test",
                                         "e",
                                         "\x7f\x01",
@@ -212,8 +213,8 @@ static void save_names(void)
                                     "\x03"
                                     "ab",
                                     "i",
-                                    "\x04"
-                                    "abcd",
+                                    "\x02"
+                                    "\xe9",
                                     "i",
                                     "\x0a\xe9",
                                     "a",

@@ -35,17 +35,26 @@ crypto.constants = setmetatable(native.constants('openssl'), {
 })
 
 --- A hash: `crypto.createHash('sha256'):update(data):digest('hex')`. It is also a stream.
+---
+--- Raises an Error 'Digest method not supported' for a name that getHashes does not have, ERR_INVALID_ARG_TYPE, and
+--- ERR_OUT_OF_RANGE for an outputLength of more than 32 bits.
 ---@param algorithm string
 ---@param options? { outputLength?: integer }  for shake128 and its kin
 ---@return crypto.Hash
+---@source Node.js crypto.createHash()
 function crypto.createHash(algorithm, options)
   return hash.Hash(algorithm, options)
 end
 
 --- A keyed hash.
+---
+--- Raises ERR_CRYPTO_INVALID_DIGEST for an unknown name, ERR_INVALID_ARG_TYPE, and
+--- ERR_CRYPTO_INVALID_KEY_OBJECT_TYPE for a key that is no secret.
 ---@param algorithm string
 ---@param key string|crypto.KeyObject
+---@param options? table  of stream.Transform
 ---@return crypto.Hmac
+---@source Node.js crypto.createHmac()
 function crypto.createHmac(algorithm, key, options)
   return hash.Hmac(algorithm, key, options)
 end
@@ -90,9 +99,12 @@ crypto.getCurves = listOf(native.curves)
 local warned = false
 
 --- The oldest form of tls.createSecureContext.
+---
+--- Raises what tls.createSecureContext raises.
 ---@param details? table  options of tls.createSecureContext
 ---@return { context: tls.SecureContext }
 ---@deprecated
+---@source Node.js crypto.createCredentials(), 0.x
 function crypto.createCredentials(details)
   if not warned then
     warned = true

@@ -52,9 +52,12 @@ tls.Server = require 'moonlatch.tls.server'
 tls.connect = require('moonlatch.tls.connect').connect
 
 --- A server whose connections are TLS. `listener` is added for 'secureConnection'.
+---
+--- Raises what tls.Server raises.
 ---@param options? table
 ---@param listener? function
 ---@return tls.Server
+---@source Node.js tls.createServer()
 function tls.createServer(options, listener)
   return tls.Server(options, listener)
 end
@@ -63,6 +66,7 @@ local ciphers
 
 --- Names of the ciphers that can be asked for, in lower case.
 ---@return string[]
+---@source Node.js tls.getCiphers()
 function tls.getCiphers()
   if not ciphers then
     ciphers = {}

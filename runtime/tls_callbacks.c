@@ -62,6 +62,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
   if (pause->context) {
     ml_tls_context_unref(tls->context);
     tls->context = pause->context;
+    tls->name_used = true;
     pause->context = NULL;
     ml_tls_adopt_policy(tls, tls->context);
     struct ml_error err;
@@ -75,6 +76,17 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
   }
   ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
   return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/* SSL_CTX_set_tlsext_servername_callback(3). The choice has been made at the ClientHello; here
+ * OpenSSL asks whether to acknowledge the name, which a server does that has used it (RFC 6066, 3).
+ */
+static int on_servername(SSL *ssl, int *alert, void *arg)
+{
+  (void)alert;
+  (void)arg;
+  struct ml_tls *tls = ml_tls_of(ssl);
+  return tls->name_used ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
 /* The chain has been judged: either the verdict fails the handshake, or it is only kept for the
@@ -189,6 +201,33 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
                              sealing);
 }
 
+/* Whether a session proves less than this server asks for: it was made where clients need no
+ * certificate. (One whose certificate did not verify is judge_resumption's to refuse.) */
+static bool proves_too_little(const struct ml_tls *tls, SSL_SESSION *session)
+{
+  return tls->server && tls->request_cert && tls->reject_unauthorized &&
+         SSL_SESSION_get0_peer(session) == NULL;
+}
+
+/* SSL_CTX_set_session_ticket_cb(3). Such a session is not refused, it just does not help: the
+ * client is asked for its certificate in a full handshake. */
+static SSL_TICKET_RETURN on_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                          size_t name_len, SSL_TICKET_STATUS status, void *arg)
+{
+  (void)name, (void)name_len, (void)arg;
+  switch (status) {
+  case SSL_TICKET_SUCCESS:
+  case SSL_TICKET_SUCCESS_RENEW:
+    if (proves_too_little(ml_tls_of(ssl), session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+  case SSL_TICKET_EMPTY:
+  case SSL_TICKET_NO_DECRYPT:
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  default:
+    return SSL_TICKET_RETURN_ABORT;
+  }
+}
+
 static void on_keylog(const SSL *ssl, const char *line)
 {
   struct ml_tls *tls = ml_tls_of(ssl);
@@ -198,11 +237,13 @@ static void on_keylog(const SSL *ssl, const char *line)
 void ml_tls_install_callbacks(SSL_CTX *ssl)
 {
   SSL_CTX_set_client_hello_cb(ssl, on_client_hello, NULL);
+  SSL_CTX_set_tlsext_servername_callback(ssl, on_servername);
   SSL_CTX_set_cert_verify_callback(ssl, on_verify, NULL);
   SSL_CTX_set_alpn_select_cb(ssl, on_alpn, NULL);
   SSL_CTX_sess_set_new_cb(ssl, on_new_session);
   SSL_CTX_set_info_callback(ssl, on_info);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, on_ticket_key);
+  (void)!SSL_CTX_set_session_ticket_cb(ssl, NULL, on_ticket_opened, NULL);
 }
 
 void ml_tls_install_keylog(SSL_CTX *ssl)

@@ -1,6 +1,7 @@
 #include "tls_context.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -223,8 +224,13 @@ static int use_sessions(struct ml_tls_context *context,
   SSL_CTX *ssl = context->ssl;
   SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_BOTH | SSL_SESS_CACHE_NO_INTERNAL |
                                           SSL_SESS_CACHE_NO_AUTO_CLEAR);
-  if (options->session_timeout != 0)
-    SSL_CTX_set_timeout(ssl, options->session_timeout > 0 ? options->session_timeout : 0);
+  if (options->session_timeout > 0) {
+    SSL_CTX_set_timeout(ssl, options->session_timeout);
+  } else if (options->session_timeout < 0) {
+    /* OpenSSL resumes within the second even what lives for none. */
+    SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(ssl, 0);
+  }
   if (options->ticket_keys)
     ml_tls_context_set_ticket_keys(context, options->ticket_keys);
   else if (RAND_bytes((uint8_t *)&context->ticket_keys, sizeof(context->ticket_keys)) != 1)
@@ -292,6 +298,18 @@ struct ml_tls_context *ml_tls_context_ref(struct ml_tls_context *context)
   return context;
 }
 
+/* A context is a few hundred small blocks. glibc keeps them when they are free, for as long as one
+ * of anybody's above them is not: a thousand contexts dropped at once would stay with the process.
+ */
+static void give_back(void)
+{
+#ifdef __GLIBC__
+  enum { EVERY = 128 };
+  static unsigned freed;
+  if (++freed % EVERY == 0) malloc_trim(0);
+#endif
+}
+
 void ml_tls_context_unref(struct ml_tls_context *context)
 {
   if (!context || --context->refs > 0) return;
@@ -300,6 +318,7 @@ void ml_tls_context_unref(struct ml_tls_context *context)
   free(context->groups);
   free(context->sigalgs);
   free(context);
+  give_back();
 }
 
 int ml_tls_context_dh_bits(const struct ml_tls_context *context)

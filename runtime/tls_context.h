@@ -72,7 +72,7 @@ struct ml_tls_context_options {
       *session_id_context; /* at most SSL_MAX_SID_CTX_LENGTH bytes; NULL: derived, see below */
   size_t session_id_context_len;
   const char *application;    /* names the program in the derived session id context; may be NULL */
-  long session_timeout;       /* seconds; 0: OpenSSL's default, 300; negative: never resumed */
+  long session_timeout;       /* seconds; 0: OpenSSL's default, 300; negative: none are given */
   const uint8_t *ticket_keys; /* ML_TICKET_KEYS_SIZE bytes: name, HMAC, AES; NULL: random */
 };
 

@@ -47,6 +47,7 @@ struct ml_tls {
   bool want_sessions, want_keylog;
   int min_dh_bits;      /* client: refuse less */
   int small_dh_bits;    /* what was refused; 0: nothing */
+  bool name_used;       /* the name in the ClientHello chose the context */
   bool context_chosen;  /* ML_ASK_CONTEXT was answered; a second ClientHello (RFC 8446, 4.1.4) does
                            not ask again */
   bool identity_judged; /* ML_ASK_IDENTITY was answered */

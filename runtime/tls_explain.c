@@ -1,7 +1,6 @@
 #include "tls_explain.h"
 
 #include <openssl/err.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,15 +65,9 @@ struct text {
   unsigned items, left_out; /* of the list at hand */
 };
 
-static void append(struct text *text, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void append(struct text *text, const char *format, ...)
+static void append(struct text *text, const char *what)
 {
-  va_list arguments;
-  va_start(arguments, format);
-  int n = vsnprintf(text->out + text->used, text->size - text->used, format, arguments);
-  va_end(arguments);
+  int n = snprintf(text->out + text->used, text->size - text->used, "%s", what);
   if (n > 0) text->used += (size_t)n;
   if (text->used >= text->size) text->used = text->size - 1;
 }
@@ -82,7 +75,9 @@ static void append(struct text *text, const char *format, ...)
 /* Begins a list, after another one or as the first. */
 static void begin(struct text *text, const char *label)
 {
-  append(text, "%s%s ", text->used > 0 ? "; " : "", label);
+  if (text->used > 0) append(text, "; ");
+  append(text, label);
+  append(text, " ");
   text->items = text->left_out = 0;
 }
 
@@ -94,15 +89,19 @@ static void item(struct text *text, const char *name, size_t budget)
     text->left_out++;
     return;
   }
-  append(text, "%s%s", text->items++ > 0 ? ", " : "", name);
+  if (text->items++ > 0) append(text, ", ");
+  append(text, name);
 }
 
 static void end(struct text *text)
 {
-  if (text->left_out > 0)
-    append(text, text->items > 0 ? " and %u more" : "%u", text->left_out);
-  else if (text->items == 0)
-    append(text, "none");
+  char rest[REST_ROOM];
+  if (text->left_out == 0) {
+    if (text->items == 0) append(text, "none");
+    return;
+  }
+  snprintf(rest, sizeof(rest), text->items > 0 ? " and %u more" : "%u", text->left_out);
+  append(text, rest);
 }
 
 /* ---- What we have ---- */
@@ -213,6 +212,7 @@ static void their_groups(struct text *text, SSL *ssl)
 static void their_sigalgs(struct text *text, SSL *ssl)
 {
   int count = SSL_get_sigalgs(ssl, 0, NULL, NULL, NULL, NULL, NULL);
+  if (count <= 0) return;
   begin(text, "signature algorithms");
   for (int i = 0; i < count; i++) {
     char name[64];
@@ -263,6 +263,19 @@ static unsigned topics_of(int reason)
   }
 }
 
+/* A server for whose certificates no signature algorithm of TLS 1.3 will do does not speak TLS 1.3
+ * as far as OpenSSL is concerned. */
+static bool has_common_version(const struct ml_tls *tls)
+{
+  bool found = false;
+  for (unsigned i = 0; tls->server && i < tls->offer.count; i++) {
+    int version = tls->offer.versions[i];
+    found = found ||
+            (version >= TLS1_VERSION && version <= TLS1_3_VERSION && enabled(tls->ssl, version));
+  }
+  return found;
+}
+
 static void describe_us(struct ml_tls *tls, unsigned topics, struct text *text)
 {
   if (topics & VERSIONS) our_versions(text, tls->ssl);
@@ -288,6 +301,7 @@ void ml_tls_explain(struct ml_tls *tls, struct ml_error *err)
   if (err->origin != ML_ORIGIN_TLS || ERR_GET_LIB(number) != ERR_LIB_SSL) return;
   unsigned topics = topics_of(ERR_GET_REASON(number));
   if (topics == 0) return;
+  if (topics == VERSIONS && has_common_version(tls)) topics |= SIGALGS | CERTIFICATES;
   struct text us = {.out = err->configured, .size = sizeof(err->configured)};
   struct text peer = {.out = err->offered, .size = sizeof(err->offered)};
   describe_us(tls, topics, &us);

@@ -56,8 +56,12 @@ int ml_tls_roots_add_text(STACK_OF(X509) * roots, const char *text, size_t len,
   BIO *bio = len > INT_MAX ? NULL : BIO_new_mem_buf(text, (int)len);
   int result = bio ? add_all(roots, bio) : -1;
   BIO_free(bio);
-  if (result != 0) ml_error_openssl(err, "a trusted certificate cannot be read");
-  return result;
+  if (result == 0) return 0;
+  /* As in Node, what the PEM reader says last and not what the decoder found first. */
+  while (ERR_peek_error() != ERR_peek_last_error())
+    (void)ERR_get_error();
+  ml_error_openssl(err, "a trusted certificate cannot be read");
+  return -1;
 }
 
 int ml_tls_roots_add_file(STACK_OF(X509) * roots, const char *path, struct ml_error *err)

@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "tls_pair.h"
+#include "tls_roots.h"
 #include "tls_tickets.h"
+#include "tls_trust.h"
 
 static struct identity alpha, beta;
 
@@ -392,6 +394,60 @@ static void test_extra_trust_file(void **state)
   ml_tls_trust_release();
 }
 
+/* What a client without a `ca` makes of alpha. */
+static enum ml_tls_result meet_alpha(struct ml_tls_context *client)
+{
+  struct ml_tls_context *server = make_context(&alpha, NULL, 0);
+  struct pair pair = {
+      .client = make_engine(client, &(struct ml_tls_options){.reject_unauthorized = true}),
+      .server = make_engine(server, &(struct ml_tls_options){.server = true})};
+  shake(&pair);
+  enum ml_tls_result result = pair.client_result;
+  free_pair(&pair);
+  ml_tls_context_unref(server);
+  return result;
+}
+
+static void test_chosen_trust(void **state)
+{
+  (void)state;
+  struct ml_error err;
+  struct ml_tls_context_options options = {.own_trust = false};
+  STACK_OF(X509) *anchors = sk_X509_new_null();
+  size_t len;
+  char both[8192];
+  struct ml_tls_context *before = accept(&options);
+  assert_int_equal(ml_tls_roots_add_text(anchors, "nothing", 7, &err), 0);
+  assert_int_equal(sk_X509_num(anchors), 0);
+  ml_tls_trust_mark(&len);
+  assert_int_equal(len, 0);
+
+  snprintf(both, sizeof(both), "%snote\n%s%s", alpha.cert, beta.cert, alpha.cert);
+  assert_int_equal(ml_tls_roots_add_text(anchors, both, strlen(both), &err), 0);
+  assert_int_equal(sk_X509_num(anchors), 2);
+  assert_int_equal(ml_tls_trust_choose(anchors, &err), 0);
+  ml_tls_trust_mark(&len);
+  assert_int_equal(len, 32);
+  struct ml_tls_context *after = accept(&options);
+  assert_int_equal(meet_alpha(after), ML_TLS_OK);
+  assert_int_equal(meet_alpha(before), ML_TLS_ERROR);
+  STACK_OF(X509) *list = ml_tls_trust_list(ML_TRUST_DEFAULT, &err);
+  assert_int_equal(sk_X509_num(list), 2);
+  sk_X509_pop_free(list, X509_free);
+
+  sk_X509_pop_free(anchors, X509_free);
+  anchors = sk_X509_new_null();
+  assert_int_equal(ml_tls_trust_choose(anchors, &err), 0);
+  struct ml_tls_context *nobody = accept(&options);
+  assert_int_equal(meet_alpha(nobody), ML_TLS_ERROR);
+  assert_int_equal(meet_alpha(after), ML_TLS_OK);
+  sk_X509_free(anchors);
+  ml_tls_context_unref(before);
+  ml_tls_context_unref(after);
+  ml_tls_context_unref(nobody);
+  ml_tls_trust_release();
+}
+
 static char *make_crl(const struct identity *issuer, bool revoke)
 {
   struct ml_error err;
@@ -508,6 +564,7 @@ int main(void)
       cmocka_unit_test(test_session_id_contexts),
       cmocka_unit_test(test_trust),
       cmocka_unit_test(test_extra_trust_file),
+      cmocka_unit_test(test_chosen_trust),
       cmocka_unit_test(test_revocation),
       cmocka_unit_test(test_ticket_keys_are_kept_as_given),
   };

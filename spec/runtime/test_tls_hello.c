@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "tls_engine_internal.h"
 #include "tls_hello.h"
 #include "tls_pair.h"
 
@@ -232,9 +233,42 @@ static int tear_down(void **state)
   return 0;
 }
 
+static struct ml_tls_offer versions(const char *bytes, size_t len)
+{
+  struct ml_tls_offer offer;
+  memset(&offer, 0xff, sizeof(offer));
+  unsigned char *copy = malloc(len ? len : 1);
+  memcpy(copy, bytes, len);
+  ml_tls_parse_versions(copy, len, &offer);
+  free(copy);
+  return offer;
+}
+
+#define VERSIONS(bytes) versions(bytes, sizeof(bytes) - 1)
+
+static void test_versions(void **state)
+{
+  (void)state;
+  struct ml_tls_offer offer = VERSIONS("\4\3\4\3\3");
+  assert_int_equal(offer.count, 2);
+  assert_int_equal(offer.versions[0], TLS1_3_VERSION);
+  assert_int_equal(offer.versions[1], TLS1_2_VERSION);
+  assert_false(offer.at_most);
+  offer = VERSIONS("\10\x1a\x1a\3\4\xfa\xfa\3\3"); /* GREASE */
+  assert_int_equal(offer.count, 2);
+  assert_int_equal(offer.versions[1], TLS1_2_VERSION);
+  assert_int_equal(VERSIONS("\20\0\1\0\2\0\3\0\4\0\5\0\6\0\7\0\10").count, 6);
+  assert_int_equal(VERSIONS("").count, 0);
+  assert_int_equal(VERSIONS("\0").count, 0);
+  assert_int_equal(VERSIONS("\2\3").count, 0);       /* a list longer than the extension */
+  assert_int_equal(VERSIONS("\2\3\4\3\3").count, 0); /* bytes behind the list */
+  assert_int_equal(VERSIONS("\3\3\4\3").count, 1);   /* half a version */
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_versions),
       cmocka_unit_test(test_names),
       cmocka_unit_test(test_the_longest_name),
       cmocka_unit_test(test_malformed_names_are_refused_before_anybody_is_asked),

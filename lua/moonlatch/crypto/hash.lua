@@ -76,6 +76,12 @@ local function newHandle(algorithm, length)
   return handle
 end
 
+--- A hash over what is written to it: see crypto.createHash.
+---
+--- Raises as crypto.createHash does.
+---@param algorithm string
+---@param options? { outputLength?: integer }
+---@source Node.js crypto.Hash
 function Hash:init(algorithm, options)
   validate.string(algorithm, 'algorithm')
   self._outputLength = outputLength(options)
@@ -84,9 +90,12 @@ function Hash:init(algorithm, options)
 end
 
 --- Adds data. May be called as often as needed before digest.
+---
+--- Raises ERR_CRYPTO_HASH_FINALIZED after digest, ERR_INVALID_ARG_TYPE for data that is no string.
 ---@param data string
 ---@param inputEncoding? string  'hex', 'base64' and so on; bytes as they are when left out
 ---@return crypto.Hash self
+---@source Node.js hash.update()
 function Hash:update(data, inputEncoding)
   if self._finished then
     error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
@@ -96,8 +105,11 @@ function Hash:update(data, inputEncoding)
 end
 
 --- Ends the hash and gives the digest, as bytes or in an encoding.
+---
+--- Raises ERR_CRYPTO_HASH_FINALIZED the second time.
 ---@param outputEncoding? string
 ---@return string
+---@source Node.js hash.digest()
 function Hash:digest(outputEncoding)
   if self._finished then
     error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
@@ -107,8 +119,11 @@ function Hash:digest(outputEncoding)
 end
 
 --- A second hash that goes on from the same state.
+---
+--- Raises ERR_CRYPTO_HASH_FINALIZED after digest.
 ---@param options? { outputLength?: integer }
 ---@return crypto.Hash
+---@source Node.js hash.copy()
 function Hash:copy(options)
   if self._finished then
     error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
@@ -124,6 +139,13 @@ asStream(Hash)
 ---@class crypto.Hmac : Transform
 local Hmac = class('Hmac', Transform)
 
+--- A keyed hash over what is written to it: see crypto.createHmac.
+---
+--- Raises as crypto.createHmac does.
+---@param algorithm string
+---@param key string|crypto.KeyObject
+---@param options? table  of stream.Transform
+---@source Node.js crypto.Hmac
 function Hmac:init(algorithm, key, options)
   validate.string(algorithm, 'hmac')
   local bytes = keys.secretBytes(key)
@@ -139,9 +161,12 @@ function Hmac:init(algorithm, key, options)
 end
 
 --- Adds data.
+---
+--- Raises ERR_CRYPTO_HASH_FINALIZED after digest, ERR_INVALID_ARG_TYPE for data that is no string.
 ---@param data string
 ---@param inputEncoding? string
 ---@return crypto.Hmac self
+---@source Node.js hmac.update()
 function Hmac:update(data, inputEncoding)
   if self._finished then
     error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
@@ -153,6 +178,7 @@ end
 --- Ends it and gives the code, as bytes or in an encoding. A second call gives an empty string, as in Node.
 ---@param outputEncoding? string
 ---@return string
+---@source Node.js hmac.digest()
 function Hmac:digest(outputEncoding)
   if self._finished then
     return ''
@@ -166,10 +192,13 @@ asStream(Hmac)
 hash.Hash, hash.Hmac = Hash, Hmac
 
 --- Hashes in one call.
+---
+--- Raises as crypto.createHash does.
 ---@param algorithm string
 ---@param data string
 ---@param outputEncoding? string  'hex' when left out; 'buffer' for bytes
 ---@return string
+---@source Node.js crypto.hash()
 function hash.hash(algorithm, data, outputEncoding)
   validate.string(algorithm, 'algorithm')
   if type(data) ~= 'string' then

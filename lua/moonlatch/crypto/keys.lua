@@ -17,6 +17,10 @@ local keys = {}
 local KeyObject = class('KeyObject')
 keys.KeyObject = KeyObject
 
+--- Not for scripts, which get keys from createPrivateKey and its kin.
+---
+--- Raises ERR_ILLEGAL_CONSTRUCTOR.
+---@source Node.js crypto.KeyObject
 function KeyObject:init()
   error(errors.codes.ERR_ILLEGAL_CONSTRUCTOR(), 0)
 end
@@ -67,8 +71,12 @@ end
 
 --- The key as PEM or DER: { type = 'spki'|'pkcs8'|'pkcs1'|'sec1', format = 'pem'|'der' }. A private key is
 --- encrypted with AES-256-CBC when there is a passphrase. A secret key is given as it is.
+---
+--- Raises ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE for an unknown type or format, and
+--- ERR_CRYPTO_INCOMPATIBLE_KEY_OPTIONS for a form that is another algorithm's.
 ---@param options? { type: string, format: string, passphrase?: string }
 ---@return string
+---@source Node.js keyObject.export()
 function KeyObject:export(options)
   if self.type == 'secret' then
     return self._secret
@@ -90,8 +98,11 @@ function KeyObject:export(options)
 end
 
 --- Whether both are the same key of the same type.
+---
+--- Raises ERR_INVALID_ARG_TYPE for anything but a KeyObject.
 ---@param other crypto.KeyObject
 ---@return boolean
+---@source Node.js keyObject.equals()
 function KeyObject:equals(other)
   if not class.isInstance(other, KeyObject) then
     error(errors.argType('otherKeyObject', 'KeyObject', other), 0)
@@ -120,8 +131,12 @@ local function keyArguments(key, name)
 end
 
 --- Reads a private key.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and OpenSSL's error for what cannot be read (ERR_OSSL_UNSUPPORTED) or opened
+--- (ERR_OSSL_BAD_DECRYPT).
 ---@param key string|{ key: string, passphrase?: string }
 ---@return crypto.KeyObject
+---@source Node.js crypto.createPrivateKey()
 function keys.createPrivateKey(key)
   local handle, err = native.privateKey(keyArguments(key, 'key'))
   if not handle then
@@ -131,8 +146,11 @@ function keys.createPrivateKey(key)
 end
 
 --- Reads a public key, or takes that of a certificate or of a private key.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and OpenSSL's error for what cannot be read.
 ---@param key string|{ key: string, passphrase?: string }|crypto.KeyObject
 ---@return crypto.KeyObject
+---@source Node.js crypto.createPublicKey()
 function keys.createPublicKey(key)
   if class.isInstance(key, KeyObject) and key.type == 'private' then
     return keys.wrap(key._handle:public())
@@ -145,8 +163,11 @@ function keys.createPublicKey(key)
 end
 
 --- A secret for createHmac.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param secret string
 ---@return crypto.KeyObject
+---@source Node.js crypto.createSecretKey()
 function keys.createSecretKey(secret)
   validate.string(secret, 'key')
   return setmetatable({ type = 'secret', symmetricKeySize = #secret, _secret = secret }, KeyObject.metatable)

@@ -36,10 +36,13 @@ local function checkCallback(callback)
   end
 end
 
---- `size` random bytes, returned or given to `callback(nil, bytes)`.
+--- Random bytes, `size` of them, returned or given to `callback(nil, bytes)`.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_OUT_OF_RANGE for a size that is negative or over 2^31 - 1.
 ---@param size integer
 ---@param callback? fun(err: nil, bytes: string)
 ---@return string?
+---@source Node.js crypto.randomBytes()
 function random.randomBytes(size, callback)
   validate.number(size, 'size', 0, MAX_SIZE)
   checkCallback(callback)
@@ -74,11 +77,15 @@ local function checkSafe(value, name)
 end
 
 --- A random integer n with min <= n < max.
+---
+--- Raises ERR_INVALID_ARG_TYPE for what is no safe integer, ERR_OUT_OF_RANGE when max is not above min or more than
+--- 2^48 - 1 above it.
 ---@param min integer  0 when only one number is given
 ---@param max? integer
 ---@param callback? fun(err: nil, n: integer)
 ---@return integer?
 ---@overload fun(max: integer, callback?: fun(err: nil, n: integer)): integer?
+---@source Node.js crypto.randomInt()
 function random.randomInt(min, max, callback)
   local hasMin = max ~= nil and not validate.isCallable(max)
   if not hasMin then
@@ -101,8 +108,11 @@ function random.randomInt(min, max, callback)
 end
 
 --- A random UUID (RFC 9562, version 4).
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param options? { disableEntropyCache?: boolean }  for Node's sake: there is no cache
 ---@return string
+---@source Node.js crypto.randomUUID()
 function random.randomUUID(options)
   if options ~= nil then
     validate.table(options, 'options')
@@ -117,9 +127,12 @@ function random.randomUUID(options)
 end
 
 --- Compares without telling by the time it takes where two strings differ.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_CRYPTO_TIMING_SAFE_EQUAL_LENGTH for strings of different lengths.
 ---@param a string
 ---@param b string
 ---@return boolean
+---@source Node.js crypto.timingSafeEqual()
 function random.timingSafeEqual(a, b)
   if type(a) ~= 'string' then
     error(errors.argType('buf1', 'string', a), 0)

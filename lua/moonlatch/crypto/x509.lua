@@ -34,7 +34,10 @@ local X509Certificate = class('X509Certificate')
 x509.X509Certificate = X509Certificate
 
 --- Reads a certificate, PEM or DER.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and OpenSSL's error for what is no certificate: ERR_OSSL_PEM_NO_START_LINE and others.
 ---@param certificate string
+---@source Node.js crypto.X509Certificate
 function X509Certificate:init(certificate)
   if type(certificate) ~= 'string' then
     error(errors.argType('buffer', 'string', certificate), 0)
@@ -152,35 +155,47 @@ end
 
 --- The name in the certificate that matches `name`, or nil. (tls.checkServerIdentity is what connections
 --- use.)
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_INVALID_ARG_VALUE for a name that can be none.
 ---@param name string
 ---@param options? crypto.CheckOptions
 ---@return string?
+---@source Node.js x509.checkHost()
 function X509Certificate:checkHost(name, options)
   validate.string(name, 'name')
   return checkResult(self._handle:checkHost(name, checkArguments(options)), 'Invalid name')
 end
 
---- `email` when the certificate has it, or nil.
+--- The mail address itself when the certificate has it, or nil.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_INVALID_ARG_VALUE for an address that can be none.
 ---@param email string
 ---@param options? crypto.CheckOptions
 ---@return string?
+---@source Node.js x509.checkEmail()
 function X509Certificate:checkEmail(email, options)
   validate.string(email, 'email')
   return checkResult(self._handle:checkEmail(email, checkArguments(options)), 'Invalid name')
 end
 
---- `address` when the certificate has it, or nil.
+--- The IP address itself when the certificate has it, or nil.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_INVALID_ARG_VALUE for what is no address.
 ---@param address string
 ---@param options? crypto.CheckOptions
 ---@return string?
+---@source Node.js x509.checkIP()
 function X509Certificate:checkIP(address, options)
   validate.string(address, 'ip')
   return checkResult(self._handle:checkIP(address, checkArguments(options)), 'Invalid IP')
 end
 
 --- May `other` have issued this certificate? Names and extensions are compared; verify checks the signature.
+---
+--- Raises ERR_INVALID_ARG_TYPE for anything but an X509Certificate.
 ---@param other crypto.X509Certificate
 ---@return boolean
+---@source Node.js x509.checkIssued()
 function X509Certificate:checkIssued(other)
   if not class.isInstance(other, X509Certificate) then
     error(errors.argType('otherCert', 'X509Certificate', other), 0)
@@ -198,21 +213,28 @@ local function checkKey(key, kind)
 end
 
 --- Is it the certificate of this private key?
+---
+--- Raises ERR_INVALID_ARG_TYPE for anything but a KeyObject, ERR_INVALID_ARG_VALUE for one that is not private.
 ---@param key crypto.KeyObject
 ---@return boolean
+---@source Node.js x509.checkPrivateKey()
 function X509Certificate:checkPrivateKey(key)
   return self._handle:checkPrivateKey(checkKey(key, 'private'))
 end
 
 --- Was it signed with the private half of this public key? Nothing else is checked.
+---
+--- Raises ERR_INVALID_ARG_TYPE for anything but a KeyObject, ERR_INVALID_ARG_VALUE for one that is not public.
 ---@param key crypto.KeyObject
 ---@return boolean
+---@source Node.js x509.verify()
 function X509Certificate:verify(key)
   return self._handle:verify(checkKey(key, 'public'))
 end
 
 --- The certificate as PEM.
 ---@return string
+---@source Node.js x509.toString()
 function X509Certificate:toString()
   return self._handle:pem()
 end
@@ -222,6 +244,7 @@ X509Certificate.metatable.__tostring = X509Certificate.toString
 
 --- The certificate as the table that getPeerCertificate() gives.
 ---@return table
+---@source Node.js x509.toLegacyObject()
 function X509Certificate:toLegacyObject()
   return self._handle:legacy()
 end

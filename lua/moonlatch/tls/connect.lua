@@ -88,6 +88,7 @@ end
 ---
 --- Option errors raise; everything later is the socket's 'error' event.
 ---@return tls.TLSSocket
+---@source Node.js tls.connect()
 function M.connect(...)
   local options, callback = normalize(...)
   check(options)

@@ -24,6 +24,7 @@ local function applicationName()
 end
 
 ---@param given? tls.SecureContextOptions
+---@source Node.js tls.createSecureContext()
 function SecureContext:init(given)
   local wanted = options.read(given or {})
   wanted.application = applicationName()
@@ -43,6 +44,7 @@ local M = { SecureContext = SecureContext }
 --- and reason.
 ---@param given? tls.SecureContextOptions
 ---@return tls.SecureContext
+---@source Node.js tls.createSecureContext()
 function M.createSecureContext(given)
   if given ~= nil and type(given) ~= 'table' then
     error(errors.argType('options', 'Object', given), 0)

@@ -215,6 +215,7 @@ end
 ---@param cert table
 ---@return Error?  ERR_TLS_CERT_ALTNAME_INVALID with reason, host and cert; nil when it belongs to the host
 ---@error ERR_TLS_CERT_ALTNAME_FORMAT when cert.subjectaltname is no list that this library or Node makes
+---@source Node.js tls.checkServerIdentity(), RFC 6125, RFC 9525
 function identity.checkServerIdentity(hostname, cert)
   errors.validate.table(cert, 'cert')
   hostname = withoutDot(tostring(hostname))

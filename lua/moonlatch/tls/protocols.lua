@@ -45,14 +45,22 @@ function M.wire(protocols, name)
 end
 
 --- Node's spelling: fills `out.ALPNProtocols`.
+---
+--- Raises ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE for a string that is no wire format, and ERR_OUT_OF_RANGE for a
+--- name of more than 255 bytes.
 ---@param protocols string|string[]
 ---@param out table
+---@source Node.js tls.convertALPNProtocols(), RFC 7301
 function M.convertALPNProtocols(protocols, out)
   out.ALPNProtocols = M.wire(protocols, 'protocols')
 end
 
+--- The same for NPN: fills `out.NPNProtocols`.
+---
+--- Raises as convertALPNProtocols does.
 ---@param protocols string|string[]
 ---@param out table
+---@source Node.js tls.convertNPNProtocols(), 0.x to 9
 function M.convertNPNProtocols(protocols, out)
   out.NPNProtocols = M.wire(protocols, 'protocols')
 end

@@ -62,8 +62,13 @@ local function checkOptions(options)
   end
 end
 
+--- The class of what tls.createServer gives.
+---
+--- Raises ERR_INVALID_ARG_TYPE for an option of the wrong type, ERR_TLS_INVALID_CONTEXT for a secureContext that is
+--- none, and what tls.createSecureContext raises.
 ---@param options? table
 ---@param listener? function  for 'secureConnection'
+---@source Node.js tls.Server
 function Server:init(options, listener)
   if type(options) == 'function' then
     options, listener = {}, options
@@ -123,6 +128,7 @@ end
 --- is served on the socket when the listeners have seen it.
 ---@param name any
 ---@return boolean
+---@source Node.js EventEmitter.emit()
 function Server:emit(name, ...)
   if name ~= 'connection' then
     return net.Server.emit(self, name, ...)
@@ -141,8 +147,11 @@ end
 
 --- Adds a context for clients that ask for `hostname` (`*` stands for one label's characters). The one added last
 --- wins. Not asked when the server has an SNICallback of its own.
+---
+--- Raises ERR_TLS_REQUIRED_SERVER_NAME without a name, and what tls.createSecureContext raises.
 ---@param hostname string
 ---@param options table|tls.SecureContext
+---@source Node.js server.addContext()
 function Server:addContext(hostname, options)
   if type(hostname) ~= 'string' or hostname == '' then
     error(codes.ERR_TLS_REQUIRED_SERVER_NAME(), 0)
@@ -158,7 +167,10 @@ function Server:addContext(hostname, options)
 end
 
 --- Replaces the server's context. Connections that exist keep theirs.
+---
+--- Raises ERR_INVALID_ARG_TYPE and what tls.createSecureContext raises; the server then keeps what it has.
 ---@param options table
+---@source Node.js server.setSecureContext()
 function Server:setSecureContext(options)
   if type(options) ~= 'table' then
     error(errors.argType('options', 'Object', options), 0)
@@ -169,11 +181,16 @@ end
 
 --- The 48 bytes that session tickets are sealed with: 16 of name, 16 of HMAC key, 16 of AES key.
 ---@return string
+---@source Node.js server.getTicketKeys()
 function Server:getTicketKeys()
   return self._context.context:getTicketKeys()
 end
 
+--- Sets what session tickets are sealed with, for handshakes from now on.
+---
+--- Raises ERR_INVALID_ARG_TYPE for anything but a string, ERR_INVALID_ARG_VALUE for another length than 48.
 ---@param keys string  48 bytes; for handshakes from now on
+---@source Node.js server.setTicketKeys()
 function Server:setTicketKeys(keys)
   if type(keys) ~= 'string' then
     error(errors.argType('buffer', 'string', keys), 0)

@@ -62,8 +62,12 @@ local function connectionOptions(options)
 end
 
 --- Wraps `socket` (a net.Socket, connected or connecting), or stands alone until connect() when it is nil.
+---
+--- Raises ERR_INVALID_ARG_TYPE with the name of what has the wrong type, ERR_TLS_INVALID_CONTEXT, and what
+--- tls.createSecureContext raises.
 ---@param socket? net.Socket
 ---@param options? table
+---@source Node.js tls.TLSSocket
 function TLSSocket:init(socket, options)
   options = options or {}
   if type(options) ~= 'table' then
@@ -484,7 +488,10 @@ function TLSSocket:setKeyCert(given)
 end
 
 --- Sets the name a client asks for, before the handshake begins.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_TLS_SNI_FROM_SERVER on a server.
 ---@param name string
+---@source Node.js tlsSocket.setServername()
 function TLSSocket:setServername(name)
   errors.validate.string(name, 'name')
   if self._tls.isServer then
@@ -494,7 +501,10 @@ function TLSSocket:setServername(name)
 end
 
 --- Sets the session a client resumes, before the handshake begins.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param session string
+---@source Node.js tlsSocket.setSession()
 function TLSSocket:setSession(session)
   errors.validate.string(session, 'session')
   self._tls.session = session

@@ -19,52 +19,95 @@ end
 
 ---@param TLSSocket moonlatch.Class
 return function(TLSSocket)
-  -- Getters that need nothing but the handle.
-  for name, method in pairs {
-    getCipher = 'cipher',
-    getProtocol = 'protocol',
-    getSession = 'session',
-    getTLSTicket = 'ticket',
-    getFinished = 'finished',
-    getPeerFinished = 'peerFinished',
-    getSharedSigalgs = 'sharedSigalgs',
-  } do
-    TLSSocket[name] = function(self)
-      return ask(self, method)
-    end
+  --- The cipher in use: OpenSSL's name for it, the one in the RFCs, and the protocol it came with.
+  ---@return { name: string, standardName: string, version: string }?
+  ---@source Node.js tlsSocket.getCipher()
+  function TLSSocket:getCipher()
+    return ask(self, 'cipher')
+  end
+
+  --- The version spoken.
+  ---@return 'TLSv1'|'TLSv1.1'|'TLSv1.2'|'TLSv1.3'|nil
+  ---@source Node.js tlsSocket.getProtocol()
+  function TLSSocket:getProtocol()
+    return ask(self, 'protocol')
+  end
+
+  --- The session, to give to another connection as `session`. Under TLS 1.3 take the 'session' event's instead: what is
+  --- there before it cannot be resumed.
+  ---@return string?
+  ---@source Node.js tlsSocket.getSession()
+  function TLSSocket:getSession()
+    return ask(self, 'session')
+  end
+
+  --- A client's session ticket.
+  ---@return string?
+  ---@source Node.js tlsSocket.getTLSTicket()
+  function TLSSocket:getTLSTicket()
+    return ask(self, 'ticket')
+  end
+
+  --- The last Finished message that we sent: "tls-unique" of a full handshake (RFC 5929, 3), on a client.
+  ---@return string?
+  ---@source Node.js tlsSocket.getFinished()
+  function TLSSocket:getFinished()
+    return ask(self, 'finished')
+  end
+
+  --- The last Finished message that the peer sent.
+  ---@return string?
+  ---@source Node.js tlsSocket.getPeerFinished()
+  function TLSSocket:getPeerFinished()
+    return ask(self, 'peerFinished')
+  end
+
+  --- The signature algorithms that both ends have, in the server's order of preference.
+  ---@return string[]?
+  ---@source Node.js tlsSocket.getSharedSigalgs()
+  function TLSSocket:getSharedSigalgs()
+    return ask(self, 'sharedSigalgs')
   end
 
   --- The peer's certificate as a table; empty when it gave none, nil once the socket is closed.
   ---@param detailed? boolean  with `issuerCertificate` links through the chain
   ---@return table?
+  ---@source Node.js tlsSocket.getPeerCertificate()
   function TLSSocket:getPeerCertificate(detailed)
     return ask(self, 'peerCertificate', detailed) or (self._handle and {} or nil)
   end
 
   --- Our own certificate in the same form.
   ---@return table?
+  ---@source Node.js tlsSocket.getCertificate()
   function TLSSocket:getCertificate()
     return ask(self, 'certificate') or (self._handle and {} or nil)
   end
 
+  --- The peer's certificate; nil when it gave none and once the socket is closed.
   ---@return crypto.X509Certificate?
+  ---@source Node.js tlsSocket.getPeerX509Certificate()
   function TLSSocket:getPeerX509Certificate()
     return asX509(ask(self, 'peerX509'))
   end
 
+  --- Our own certificate; nil when we have none and once the socket is closed.
   ---@return crypto.X509Certificate?
+  ---@source Node.js tlsSocket.getX509Certificate()
   function TLSSocket:getX509Certificate()
     return asX509(ask(self, 'x509'))
   end
 
   --- Whether an earlier session was resumed.
   ---@return boolean
+  ---@source Node.js tlsSocket.isSessionReused()
   function TLSSocket:isSessionReused()
     return ask(self, 'isReused') or false
   end
 
-  --- { type, name, size } of the key exchange on a client; empty when it was not ephemeral, nil on a server.
+  --- The key exchange, on a client: { type, name, size }; empty when it was not ephemeral, nil on a server.
   ---@return table?
+  ---@source Node.js tlsSocket.getEphemeralKeyInfo()
   function TLSSocket:getEphemeralKeyInfo()
     if not self._tls.isServer then
       return ask(self, 'ephemeralKeyInfo')
@@ -76,6 +119,7 @@ return function(TLSSocket)
   ---@param label string
   ---@param contextValue? string
   ---@return string
+  ---@source Node.js tlsSocket.exportKeyingMaterial(), RFC 5705
   function TLSSocket:exportKeyingMaterial(length, label, contextValue)
     errors.validate.integer(length, 'length', 1, 2 ^ 31 - 1)
     errors.validate.string(label, 'label')
@@ -90,8 +134,11 @@ return function(TLSSocket)
   end
 
   --- Limits the plaintext of a record, 512 to 16384 bytes.
+  ---
+  --- Raises ERR_INVALID_ARG_TYPE for anything but a number; false when OpenSSL refuses the size.
   ---@param size integer
   ---@return boolean
+  ---@source Node.js tlsSocket.setMaxSendFragment()
   function TLSSocket:setMaxSendFragment(size)
     errors.validate.number(size, 'size')
     return ask(self, 'setMaxSendFragment', size) or false

@@ -1,0 +1,53 @@
+-- usage: moonlatch contexts.lua DIRECTORY COUNT: prints what bench/contexts puts into a row. Memory is what the kernel
+-- counts as this process' own.
+local fs = require 'fs'
+local process = require 'process'
+local tls = require 'tls'
+
+local directory, count = process.argv[3], tonumber(process.argv[4])
+local options = {
+  key = fs.readFileSync(directory .. '/key.pem'),
+  cert = fs.readFileSync(directory .. '/cert.pem'),
+}
+
+-- KiB.
+local function memory()
+  collectgarbage()
+  collectgarbage()
+  local total = 0
+  for amount in fs.readFileSync('/proc/self/smaps_rollup', 'utf8'):gmatch 'Private_%a+:%s+(%d+)' do
+    total = total + tonumber(amount)
+  end
+  return total
+end
+
+local function milliseconds(fn)
+  local start = process.hrtime()
+  fn()
+  local elapsed = process.hrtime(start)
+  return elapsed[1] * 1e3 + elapsed[2] / 1e6
+end
+
+local contexts = {}
+
+local function build()
+  for i = 1, count do
+    contexts[i] = tls.createSecureContext(options)
+  end
+end
+
+-- The first one reads what all of them share.
+local first = milliseconds(function()
+  contexts[1] = tls.createSecureContext(options)
+end)
+local before = memory()
+local elapsed = milliseconds(build)
+local built = memory()
+contexts = {}
+local dropped = memory()
+build()
+contexts = {}
+local again = memory()
+
+print(('%.3f %.2f %.2f %.2f %.2f'):format(first, elapsed * 1e3 / count, (built - before) / count,
+  (dropped - before) / 1024, (again - before) / 1024))

@@ -92,7 +92,7 @@ static ENGINE *find_engine(const char *name, struct ml_error *err)
     free(entry);
     return NULL;
   }
-  strcpy(entry->name, name);
+  memcpy(entry->name, name, strlen(name) + 1);
   entry->engine = engine;
   entry->next = engines;
   engines = entry;

@@ -4,6 +4,7 @@ local fs = require 'fs'
 local process = require 'process'
 local program = require 'spec.support.program'
 local spec = require 'moonlatch.spec'
+local tls = require 'tls'
 
 -- Pages whose every program can be run, in order, in one empty directory. What follows a program in a block of text is
 -- what it prints.
@@ -51,3 +52,58 @@ for _, path in ipairs(PAGES) do
     end
   end)
 end
+
+describe('docs/api/tls.md', function()
+  local page = fs.readFileSync('docs/api/tls.md', 'utf8')
+
+  -- What the headings of a level name, "tls.connect" or "server:addContext", as a set.
+  local function headed(pattern)
+    local names = {}
+    for name in page:gmatch(pattern) do
+      names[name] = true
+    end
+    return names
+  end
+
+  it('has a section for every name of the module, and for no other', function()
+    local expected = { rootCertificates = true }
+    for name in pairs(tls) do
+      expected[name] = true
+    end
+    assert.same(expected, headed '\n### tls%.([%w_]+)')
+  end)
+
+  -- Classes do not list their methods; the sources do.
+  local function methods(class, ...)
+    local names = {}
+    for _, path in ipairs { ... } do
+      for name in fs.readFileSync(path, 'utf8'):gmatch('function ' .. class .. ':(%l%w*)%(') do
+        names[name] = name ~= 'init' and name ~= 'emit' or nil
+      end
+    end
+    return names
+  end
+
+  it('has a section for every method of a server', function()
+    assert.same(methods('Server', 'lua/moonlatch/tls/server.lua'), headed '\n#### server:(%w+)')
+  end)
+
+  it('has a section for every method of a socket', function()
+    assert.same(methods('TLSSocket', 'lua/moonlatch/tls/socket.lua', 'lua/moonlatch/tls/socket_facts.lua'),
+      headed '\n#### socket:(%w+)')
+  end)
+
+  it('has a row for every option of a context', function()
+    local expected, found = {}, {}
+    local annotations = fs.readFileSync('lua/moonlatch/tls/options.lua', 'utf8')
+    for name in annotations:match('class tls%.SecureContextOptions\n(.-)\n\n'):gmatch('%-%-%-@field (%w+)') do
+      expected[name] = true
+    end
+    for row in page:match('\n| option | type | meaning | raises |\n(.-)\n\n'):gmatch('| (`[^|]*) |[^\n]*') do
+      for name in row:gmatch('`(%w+)`') do
+        found[name] = true
+      end
+    end
+    assert.same(expected, found)
+  end)
+end)

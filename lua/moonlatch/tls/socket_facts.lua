@@ -62,7 +62,7 @@ return function(TLSSocket)
     return ask(self, 'peerFinished')
   end
 
-  --- The signature algorithms that both ends have, in the server's order of preference.
+  --- The signature algorithms that both ends have, as OpenSSL names them ("ECDSA+SHA256").
   ---@return string[]?
   ---@source Node.js tlsSocket.getSharedSigalgs()
   function TLSSocket:getSharedSigalgs()

@@ -34,7 +34,7 @@ static inline size_t ml_buf_size(const struct ml_buf *buf)
 /* The bytes waiting, ml_buf_size of them. Valid until the next reserve, append, consume or free. */
 static inline const uint8_t *ml_buf_data(const struct ml_buf *buf)
 {
-  return buf->data + buf->start;
+  return buf->start > 0 ? buf->data + buf->start : buf->data; /* an empty queue has NULL */
 }
 
 /* Room for at least `n` bytes (n > 0) after the end, to be filled and then committed; NULL when

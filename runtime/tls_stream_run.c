@@ -199,7 +199,7 @@ enum ml_tls_result ml_tls_stream_encrypt(struct ml_tls_stream *s, struct ml_slic
   size_t done;
   enum ml_tls_result result =
       ml_tls_write(s->tls, slice->data, slice->len < limit ? slice->len : limit, &done);
-  slice->data += done;
+  if (done > 0) slice->data += done; /* an empty slice may be NULL */
   slice->len -= done;
   s->starved = result == ML_TLS_WANT_INPUT;
   if (result == ML_TLS_ERROR) *err = *ml_tls_error(s->tls);

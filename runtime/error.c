@@ -33,7 +33,8 @@ void ml_error_system_at(struct ml_error *err, int number, const char *syscall, c
   snprintf(err->syscall, sizeof(err->syscall), "%s", syscall);
   snprintf(err->address, sizeof(err->address), "%s", address);
   err->port = port;
-  int n = snprintf(err->message, sizeof(err->message), "%s %s", syscall, err->code);
+  /* From the bounded copies: the sum of their sizes fits. */
+  int n = snprintf(err->message, sizeof(err->message), "%s %s", err->syscall, err->code);
   if (address[0] == '\0') return;
   n += snprintf(err->message + n, sizeof(err->message) - (size_t)n, " %s", err->address);
   if (port > 0) snprintf(err->message + n, sizeof(err->message) - (size_t)n, ":%d", port);

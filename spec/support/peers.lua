@@ -87,15 +87,20 @@ function M.waitFor(await, command, output, pattern)
   end)
 end
 
+--- Waits until a program that ends by itself has ended and all it printed is here.
+function M.over(await, command)
+  if command.waiting > 0 then
+    await(command, 'exit')
+  end
+end
+
 --- Ends a server program and waits until it is gone.
 function M.stop(await, command)
   if command.status == nil then
     command.stdin:destroy()
     command:kill()
   end
-  if command.waiting > 0 then
-    await(command, 'exit')
-  end
+  M.over(await, command)
 end
 
 -- ---- openssl ----

@@ -100,7 +100,7 @@ function M.offered(await, files, options, argv)
       closed()
     end)
   end)
-  P.stop(await, command)
+  P.over(await, command) -- after one connection, having said what it saw
   local seen = facts(command.stdout .. command.stderr)
   seen.mine = mine
   return seen

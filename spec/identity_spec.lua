@@ -302,12 +302,12 @@ end)
 
 local SCRIPT = [[
 const { checkServerIdentity } = require('tls');
-// Node 18 compares IPv6 addresses as text; what it says of them is of no use.
-const asText = parseInt(process.versions.node) < 20;
+// Node 18 compares IPv6 addresses as text and encodes host names; what it says of those is of no use.
+const older = parseInt(process.versions.node) < 20;
 const text = (s) => s && Buffer.from(s, 'latin1').toString();
 for (const [host, names, cn] of JSON.parse(require('fs').readFileSync(0))) {
-  if (asText && text(host)?.includes?.(':')) {
-    console.log(Buffer.from('compared as text').toString('hex'));
+  if (older && /[^\x00-\x39\x3b-\x7f]/.test(text(host))) {
+    console.log(Buffer.from('another rule').toString('hex'));
     continue;
   }
   const common = Array.isArray(cn) ? cn.map(text) : text(cn);
@@ -357,7 +357,7 @@ if hasSpec and spec.available('node') then
                 return string.char(tonumber(pair, 16))
               end)
               local ours = cases[i][4] == BROKEN and 'ERR_TLS_CERT_ALTNAME_FORMAT' or expected(cases[i]) or 'ok'
-              if (theirs ~= 'compared as text') then
+              if (theirs ~= 'another rule') then
                 assert.equal(theirs, ours, title(i, cases[i]))
               end
             end

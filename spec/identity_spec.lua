@@ -302,11 +302,11 @@ end)
 
 local SCRIPT = [[
 const { checkServerIdentity } = require('tls');
-// Node 18 compares IPv6 addresses as text and encodes host names; what it says of those is of no use.
+// Node 18 compares addresses as text and encodes host names; only plain names are judged as today.
 const older = parseInt(process.versions.node) < 20;
 const text = (s) => s && Buffer.from(s, 'latin1').toString();
 for (const [host, names, cn] of JSON.parse(require('fs').readFileSync(0))) {
-  if (older && /[^\x00-\x39\x3b-\x7f]/.test(text(host))) {
+  if (older && !/^(?!\d)(?=.*[a-z])[\w.-]+$/i.test(text(host))) {
     console.log(Buffer.from('another rule').toString('hex'));
     continue;
   }

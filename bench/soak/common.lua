@@ -172,7 +172,8 @@ local function startServer(started)
   end
   control:on('close', function() common.fail('the server process ended') end)
   control:on('error', function() end)
-  control:once('connect', function() started(server) end)
+  -- Its answer says that the server has accepted the control connection, whose descriptor counts too.
+  server.settle(function() started(server) end)
 end
 
 --- Runs the server's or the test's side of the script.

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls_pem.h"
+
 /* Making */
 
 static EVP_PKEY *make_rsa(const char *algorithm, int bits)
@@ -150,8 +152,9 @@ int ml_key_read_private(EVP_PKEY **out, const void *data, size_t len, const char
   ERR_clear_error();
   BIO *bio = open_bytes(data, len);
   /* This one's errors tell a wrong passphrase from a broken key; the decoder's do not. */
+  struct ml_pem_lock lock = {passphrase, false};
   if (bio && looks_like_pem(data, len))
-    key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, (void *)passphrase);
+    key = ml_pem_private_key(bio, &lock);
   else if (bio)
     key = decode(bio, EVP_PKEY_KEYPAIR, passphrase);
   BIO_free(bio);

@@ -4,7 +4,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
-#include <openssl/proverr.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,17 +91,8 @@ done:
 
 /* ---- Keys ---- */
 
-/* About one wrong passphrase in 250 leaves padding that looks right, and then it is what was
- * "decrypted" that makes no sense. It is a wrong passphrase all the same; and none at all is as
- * good as a wrong one. */
 static void explain_lock(struct identity *identity, const struct ml_pem_lock *lock, size_t number)
 {
-  unsigned long cause = ERR_peek_error();
-  if (lock->wanted && ERR_GET_LIB(cause) == ERR_LIB_OSSL_DECODER &&
-      ERR_GET_REASON(cause) == ERR_R_UNSUPPORTED) {
-    ERR_clear_error();
-    ERR_raise(ERR_LIB_PROV, PROV_R_BAD_DECRYPT);
-  }
   fail(identity, "a key cannot be read", "key", number, identity->options->key.count);
   if (lock->wanted && !lock->passphrase)
     ml_error_append(identity->err, " (the private key is encrypted and no passphrase was given)");
@@ -146,7 +136,7 @@ static EVP_PKEY *read_key(struct identity *identity, const struct ml_tls_blob *b
   if (ml_hardware_is_uri(blob->data, blob->len))
     return ml_hardware_key(&key, blob->data, lock.passphrase, identity->err) == 0 ? key : NULL;
   BIO *bio = ml_pem_bio(blob);
-  key = bio ? PEM_read_bio_PrivateKey(bio, NULL, ml_pem_unlock, &lock) : NULL;
+  key = bio ? ml_pem_private_key(bio, &lock) : NULL;
   BIO_free(bio);
   if (!key) explain_lock(identity, &lock, number);
   return key;

@@ -2,6 +2,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/proverr.h>
 #include <string.h>
 
 BIO *ml_pem_bio(const struct ml_tls_blob *blob)
@@ -45,4 +46,16 @@ STACK_OF(X509) * ml_pem_certs(const struct ml_tls_blob *blob)
   if (ok && sk_X509_num(certs) > 0 && ml_pem_ended()) return certs;
   sk_X509_pop_free(certs, X509_free);
   return NULL;
+}
+
+EVP_PKEY *ml_pem_private_key(BIO *bio, struct ml_pem_lock *lock)
+{
+  EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, ml_pem_unlock, lock);
+  unsigned long cause = ERR_peek_error();
+  if (!key && lock->wanted && ERR_GET_LIB(cause) == ERR_LIB_OSSL_DECODER &&
+      ERR_GET_REASON(cause) == ERR_R_UNSUPPORTED) {
+    ERR_clear_error();
+    ERR_raise(ERR_LIB_PROV, PROV_R_BAD_DECRYPT);
+  }
+  return key;
 }

@@ -33,4 +33,9 @@ struct ml_pem_lock {
  * tried, which fails ("bad decrypt", as in Node). */
 int ml_pem_unlock(char *buffer, int size, int rwflag, void *lock);
 
+/* The private key in the next block. A wrong passphrase is always "bad decrypt" in OpenSSL's queue:
+ * about one in 250 leaves padding that looks right, and then it is only what was "decrypted" that
+ * makes no sense. NULL on failure. */
+EVP_PKEY *ml_pem_private_key(BIO *bio, struct ml_pem_lock *lock);
+
 #endif

@@ -30,11 +30,7 @@ describe('constants', function()
 
   -- Every SSL_OP_ of ssl.h that stands for a bit must be here, in whatever version we are built with.
   it('hold every SSL_OP_ of the header they were built with', function()
-    local header = io.open('/usr/include/openssl/ssl.h')
-    if not header then
-      pending('no header of OpenSSL here')
-      return
-    end
+    local header = assert(io.open('/usr/include/openssl/ssl.h'))
     local count = 0
     for line in header:lines() do
       local name = line:match('^%s*#%s*define%s+(SSL_OP_[%w_]+)%s')

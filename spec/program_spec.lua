@@ -316,9 +316,7 @@ describe('the interactive mode', function()
   end)
 
   it('starts by itself on a terminal and ends with the input', function()
-    if not spec.available('script') then
-      return pending('needs script(1)')
-    end
+    assert.is_true(spec.available('script'))
     local outcome = program.shell('script -qec ' .. quote(quote(process.execPath)) .. ' /dev/null',
       'x = 20 + 1\nsetTimeout(function() print(x * 2) io.stdout:flush() end, 1)\n= x\n\4')
     assert.truthy(outcome.out:find('21', 1, true))

@@ -14,8 +14,8 @@
 
 static const struct ml_option options[] = {
     {"isServer", ML_OPTION_BOOL, FIELD(server), 0},
-    {"askContext", ML_OPTION_BOOL, FIELD(ask_context), 0},
-    {"askIdentity", ML_OPTION_BOOL, FIELD(ask_identity), 0},
+    {"asks", ML_OPTION_U32, FIELD(asks), 0},
+    {"keepHello", ML_OPTION_BOOL, FIELD(keep_hello), 0},
     {"requestCert", ML_OPTION_BOOL, FIELD(request_cert), 0},
     {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
     {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},
@@ -35,16 +35,28 @@ struct asked {
   struct ml_tls_question question;
 };
 
-/* ask(owner, 'context', token, servername | nil) or ask(owner, 'identity', token) */
+/* The questions by the names that scripts' callbacks are found under. */
+static const char *const ask_names[] = {
+    [ML_ASK_CONTEXT] = "context", [ML_ASK_SESSION] = "session", [ML_ASK_ALPN] = "alpn",
+    [ML_ASK_PSK] = "psk",         [ML_ASK_STAPLE] = "staple",   [ML_ASK_IDENTITY] = "identity",
+    [ML_ASK_STORE] = "store",
+};
+#define ASK_NAMES (sizeof(ask_names) / sizeof(*ask_names))
+
+/* ask(owner, name, token, subject | nil): the subject is what struct ml_tls_question says, and the
+ * server name where the context is asked for. */
 static void emit_ask(lua_State *L, void *arg)
 {
   const struct asked *asked = arg;
   struct ml_handle *h = asked->handle;
   if (!ml_push_handler(L, h->object.vm, ML_CLASS_TLS, ML_ON_ASK)) return;
   ml_object_push_owner(L, &h->object);
-  lua_pushstring(L, asked->question.ask == ML_ASK_CONTEXT ? "context" : "identity");
+  lua_pushstring(L, ask_names[asked->question.ask]);
   lua_pushnumber(L, asked->question.token);
-  lua_pushstring(L, ml_tls_servername(asked->tls));
+  if (asked->question.subject)
+    lua_pushlstring(L, (const char *)asked->question.subject, asked->question.subject_len);
+  else
+    lua_pushstring(L, ml_tls_servername(asked->tls));
   lua_call(L, 4, 0);
 }
 
@@ -233,6 +245,19 @@ static int tls_answer_identity(lua_State *L)
                   ml_tls_answer_identity(ml_tls_stream_engine(stream), token, lua_toboolean(L, 3)));
 }
 
+/* answerData(token, data | nil) */
+static int tls_answer_data(lua_State *L)
+{
+  size_t len;
+  struct ml_tls_stream *stream = self_stream(L);
+  uint32_t token = (uint32_t)luaL_checknumber(L, 2);
+  const char *data = luaL_optlstring(L, 3, NULL, &len);
+  if (!stream) return 0;
+  return answered(L, stream,
+                  ml_tls_answer_data(ml_tls_stream_engine(stream), token, (const uint8_t *)data,
+                                     data ? len : 0));
+}
+
 /* answerFailure(token, alert, message): ends the handshake. The event `error` follows with the code
  * ERR_TLS_CALLBACK_FAILED; the script's own error is the Lua side's to keep. */
 static int tls_answer_failure(lua_State *L)
@@ -255,9 +280,20 @@ static const luaL_Reg methods[] = {
     {"showIdentity", tls_show_identity},
     {"answerContext", tls_answer_context},
     {"answerIdentity", tls_answer_identity},
+    {"answerData", tls_answer_data},
     {"answerFailure", tls_answer_failure},
     {NULL, NULL},
 };
+
+/* native.tlsAsks: the bits of the option `asks`, by name */
+static void push_asks(lua_State *L)
+{
+  lua_createtable(L, 0, ASK_NAMES);
+  for (size_t i = ML_ASK_CONTEXT; i < ASK_NAMES; i++) {
+    lua_pushnumber(L, ML_ASKS(i));
+    lua_setfield(L, -2, ask_names[i]);
+  }
+}
 
 void ml_open_tls(lua_State *L)
 {
@@ -272,5 +308,7 @@ void ml_open_tls(lua_State *L)
   lua_pop(L, 1);
   ml_class_constructor(L, metatable, tls_new);
   lua_setfield(L, 1, "tls");
+  push_asks(L);
+  lua_setfield(L, 1, "tlsAsks");
   lua_pop(L, 1);
 }

@@ -149,9 +149,10 @@ static void answer(struct end *end, uint8_t how)
   struct ml_tls_question question = ml_tls_question(end->tls);
   uint32_t token = question.token + (how >> 6 == 3);
   bool right = token == question.token && question.ask != ML_ASK_NONE;
+  static const uint8_t junk[16] = "\x30\x82\x01";
   struct ml_tls_context *choice[] = {NULL, contexts[how % VERSIONS], other};
   int result;
-  switch (how % 3) {
+  switch (how % 4) {
   case 0:
     result = ml_tls_answer_context(end->tls, token, choice[how / 3 % 3]);
     EXPECT(result == (right && question.ask == ML_ASK_CONTEXT ? 0 : -1));
@@ -159,6 +160,11 @@ static void answer(struct end *end, uint8_t how)
   case 1:
     result = ml_tls_answer_identity(end->tls, token, how & 8);
     EXPECT(result == (right && question.ask == ML_ASK_IDENTITY ? 0 : -1));
+    break;
+  case 2:
+    result = ml_tls_answer_data(end->tls, token, how & 16 ? junk : NULL, how & 15);
+    EXPECT(result ==
+           (right && question.ask != ML_ASK_CONTEXT && question.ask != ML_ASK_IDENTITY ? 0 : -1));
     break;
   default:
     ml_error_misuse(&reason, "ERR_FUZZ", "refused");
@@ -231,8 +237,9 @@ static struct ml_tls *open_end(bool server, uint8_t flags, int version)
   static const uint8_t alpn[] = "\x02h2\x08http/1.1";
   struct ml_error err;
   struct ml_tls_options options = {.server = server,
-                                   .ask_context = flags & 1,
-                                   .ask_identity = flags & 2,
+                                   .asks = (flags & 1 ? ~ML_ASKS(ML_ASK_IDENTITY) : 0) |
+                                           (flags & 2 ? ML_ASKS(ML_ASK_IDENTITY) : 0),
+                                   .keep_hello = flags & 2,
                                    .request_cert = flags & 4,
                                    .reject_unauthorized = flags & 8,
                                    .want_sessions = true,

@@ -1,82 +1,8 @@
 #include "tls_callbacks.h"
 
-#include <openssl/err.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "tls_at_hello.h"
 #include "tls_engine_internal.h"
-#include "tls_hello.h"
-#include "tls_policy.h"
 #include "tls_tickets.h"
-
-static int take_servername(struct ml_tls *tls, SSL *ssl, int *alert)
-{
-  char name[ML_SERVERNAME_MAX + 1];
-  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return -1;
-  if (name[0] == '\0') return 0;
-  free(tls->servername);
-  tls->servername = strdup(name);
-  if (tls->servername) return 0;
-  *alert = SSL_AD_INTERNAL_ERROR;
-  return -1;
-}
-
-/* The ClientHello after a HelloRetryRequest may not ask for another name (RFC 8446, 4.1.2): the
- * context was chosen by the first. */
-static int expect_same_servername(struct ml_tls *tls, SSL *ssl, int *alert)
-{
-  char name[ML_SERVERNAME_MAX + 1];
-  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return SSL_CLIENT_HELLO_ERROR;
-  if (strcmp(name, tls->servername ? tls->servername : "") == 0) return SSL_CLIENT_HELLO_SUCCESS;
-  *alert = SSL_AD_ILLEGAL_PARAMETER;
-  ERR_raise(ERR_LIB_SSL, SSL_R_BAD_EXTENSION);
-  return SSL_CLIENT_HELLO_ERROR;
-}
-
-/* SSL_CTX_set_client_hello_cb(3). Suspends until the owner has chosen a context. */
-static int on_client_hello(SSL *ssl, int *alert, void *arg)
-{
-  (void)arg;
-  struct ml_tls *tls = ml_tls_of(ssl);
-  if (!tls || !tls->server) return SSL_CLIENT_HELLO_SUCCESS;
-  if (tls->context_chosen) return expect_same_servername(tls, ssl, alert);
-  struct ml_pause *pause = &tls->pause;
-  if (pause->phase == ML_PAUSE_IDLE) {
-    ml_tls_hello_versions(ssl, &tls->offer);
-    if (take_servername(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
-    if (!tls->ask_context) {
-      tls->context_chosen = true;
-      return SSL_CLIENT_HELLO_SUCCESS;
-    }
-    ml_tls_ask(tls, ML_ASK_CONTEXT);
-  }
-  if (pause->phase == ML_PAUSE_ASKED) return SSL_CLIENT_HELLO_RETRY;
-
-  pause->phase = ML_PAUSE_IDLE;
-  tls->context_chosen = true;
-  *alert = SSL_AD_INTERNAL_ERROR;
-  if (pause->refused) {
-    *alert = pause->alert;
-    return SSL_CLIENT_HELLO_ERROR;
-  }
-  if (pause->context) {
-    ml_tls_context_unref(tls->context);
-    tls->context = pause->context;
-    tls->name_used = true;
-    pause->context = NULL;
-    ml_tls_adopt_policy(tls, tls->context);
-    struct ml_error err;
-    if (ml_tls_context_apply(tls->context, ssl, ml_tls_policy(tls), &err) != 0) {
-      ml_tls_set_error(tls, &err);
-      pause->refused = true;
-      return SSL_CLIENT_HELLO_ERROR;
-    }
-    /* OpenSSL asks the context at hand for the key log's callback. */
-    if (tls->want_keylog) ml_tls_context_enable_keylog(tls->context);
-  }
-  ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
-  return SSL_CLIENT_HELLO_SUCCESS;
-}
 
 /* SSL_CTX_set_tlsext_servername_callback(3). The choice has been made at the ClientHello; here
  * OpenSSL asks whether to acknowledge the name, which a server does that has used it (RFC 6066, 3).
@@ -101,7 +27,7 @@ static int conclude(struct ml_tls *tls, X509_STORE_CTX *store, long verdict)
 /* Verification comes back after ML_ASK_IDENTITY: the chain need not be built twice. */
 static int resume_verification(struct ml_tls *tls, X509_STORE_CTX *store)
 {
-  tls->pause.phase = ML_PAUSE_IDLE;
+  ml_tls_pause_end(tls);
   tls->identity_judged = true;
   X509_STORE_CTX_set0_verified_chain(store, tls->candidate_chain);
   tls->candidate_chain = NULL;
@@ -149,14 +75,16 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
     if (tls->pause.phase == ML_PAUSE_ANSWERED) return resume_verification(tls, store);
   }
   long verdict = judge_chain(tls, store);
-  if (verdict != X509_V_OK || !tls->ask_identity) return conclude(tls, store, verdict);
+  if (verdict != X509_V_OK || !ml_tls_asks(tls, ML_ASK_IDENTITY))
+    return conclude(tls, store, verdict);
 
   X509_free(tls->candidate);
   tls->candidate = X509_STORE_CTX_get0_cert(store);
   X509_up_ref(tls->candidate);
   sk_X509_pop_free(tls->candidate_chain, X509_free);
   tls->candidate_chain = X509_STORE_CTX_get1_chain(store);
-  ml_tls_ask(tls, ML_ASK_IDENTITY);
+  if (ml_tls_ask(tls, ML_ASK_IDENTITY, NULL, 0) != 0)
+    return conclude(tls, store, X509_V_ERR_OUT_OF_MEM);
   SSL_set_retry_verify(ssl);
   return 1;
 }
@@ -236,7 +164,7 @@ static void on_keylog(const SSL *ssl, const char *line)
 
 void ml_tls_install_callbacks(SSL_CTX *ssl)
 {
-  SSL_CTX_set_client_hello_cb(ssl, on_client_hello, NULL);
+  SSL_CTX_set_client_hello_cb(ssl, ml_tls_on_client_hello, NULL);
   SSL_CTX_set_tlsext_servername_callback(ssl, on_servername);
   SSL_CTX_set_cert_verify_callback(ssl, on_verify, NULL);
   SSL_CTX_set_alpn_select_cb(ssl, on_alpn, NULL);

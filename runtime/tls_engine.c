@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls_at_hello.h"
 #include "tls_engine_internal.h"
 #include "tls_explain.h"
 #include "tls_policy.h"
@@ -25,8 +26,11 @@ static bool legal(enum ml_tls_state from, enum ml_tls_state to)
       [ML_TLS_START] = TO(ML_TLS_HELLO) | TO(ML_TLS_NEGOTIATE),
       [ML_TLS_HELLO] = TO(ML_TLS_HELLO_ASKED) | TO(ML_TLS_NEGOTIATE),
       [ML_TLS_HELLO_ASKED] = TO(ML_TLS_NEGOTIATE),
-      [ML_TLS_NEGOTIATE] = TO(ML_TLS_IDENTITY_ASKED) | TO(ML_TLS_OPEN),
+      [ML_TLS_NEGOTIATE] = TO(ML_TLS_STAPLE_ASKED) | TO(ML_TLS_IDENTITY_ASKED) |
+                           TO(ML_TLS_STORE_ASKED) | TO(ML_TLS_OPEN),
+      [ML_TLS_STAPLE_ASKED] = TO(ML_TLS_NEGOTIATE),
       [ML_TLS_IDENTITY_ASKED] = TO(ML_TLS_NEGOTIATE) | TO(ML_TLS_OPEN),
+      [ML_TLS_STORE_ASKED] = TO(ML_TLS_OPEN),
       [ML_TLS_OPEN] = TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
       [ML_TLS_PEER_CLOSED] = TO(ML_TLS_CLOSED),
       [ML_TLS_SELF_CLOSED] = TO(ML_TLS_CLOSED),
@@ -163,9 +167,13 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
   return use_session(tls, options);
 }
 
-static int set_up_server(struct ml_tls *tls)
+static int set_up_server(struct ml_tls *tls, const struct ml_tls_options *options)
 {
   SSL_set_accept_state(tls->ssl);
+  if (options->keep_hello) {
+    SSL_set_msg_callback(tls->ssl, ml_tls_on_message);
+    SSL_set_msg_callback_arg(tls->ssl, tls);
+  }
   ml_tls_demand_certificate(tls);
   return 0;
 }
@@ -175,8 +183,8 @@ static struct ml_tls *allocate(struct ml_tls_context *context, const struct ml_t
   struct ml_tls *tls = calloc(1, sizeof(*tls));
   if (!tls) return NULL;
   tls->server = options->server;
-  tls->ask_context = options->server && options->ask_context;
-  tls->ask_identity = !options->server && options->ask_identity;
+  tls->asks =
+      options->asks & (options->server ? ~ML_ASKS(ML_ASK_IDENTITY) : ML_ASKS(ML_ASK_IDENTITY));
   tls->request_cert = options->request_cert;
   tls->reject_unauthorized = options->reject_unauthorized;
   tls->want_sessions = options->want_sessions;
@@ -202,7 +210,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   SSL_set_bio(tls->ssl, bio, bio);
   SSL_set_app_data(tls->ssl, tls);
   if (copy_alpn(tls, options) != 0) goto fail;
-  if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
+  if ((options->server ? set_up_server(tls, options) : set_up_client(tls, options)) != 0) goto fail;
   if (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0) {
     ml_tls_free(tls);
     return -1;
@@ -231,7 +239,8 @@ void ml_tls_free(struct ml_tls *tls)
   free_notes(tls);
   X509_free(tls->candidate);
   sk_X509_pop_free(tls->candidate_chain, X509_free);
-  ml_tls_context_unref(tls->pause.context);
+  ml_tls_pause_end(tls);
+  ml_tls_bytes_free(&tls->hello);
   ml_tls_context_unref(tls->context);
   ml_tls_context_unref(tls->initial_context);
   free(tls->alpn);
@@ -279,57 +288,6 @@ size_t ml_tls_input_kept(const struct ml_tls *tls)
   return ml_buf_size(&tls->kept);
 }
 
-/* ---- Questions ---- */
-
-void ml_tls_ask(struct ml_tls *tls, enum ml_tls_ask ask)
-{
-  struct ml_pause *pause = &tls->pause;
-  pause->phase = ML_PAUSE_ASKED;
-  pause->ask = ask;
-  pause->token++;
-  pause->accepted = pause->refused = false;
-}
-
-struct ml_tls_question ml_tls_question(const struct ml_tls *tls)
-{
-  struct ml_tls_question question = {ML_ASK_NONE, tls->pause.token};
-  if (tls->pause.phase == ML_PAUSE_ASKED) question.ask = tls->pause.ask;
-  return question;
-}
-
-static bool answers(const struct ml_tls *tls, uint32_t token)
-{
-  return tls->pause.phase == ML_PAUSE_ASKED && tls->pause.token == token &&
-         tls->state != ML_TLS_FAILED;
-}
-
-int ml_tls_answer_context(struct ml_tls *tls, uint32_t token, struct ml_tls_context *context)
-{
-  if (!answers(tls, token) || tls->pause.ask != ML_ASK_CONTEXT) return -1;
-  tls->pause.phase = ML_PAUSE_ANSWERED;
-  tls->pause.context = context ? ml_tls_context_ref(context) : NULL;
-  return 0;
-}
-
-int ml_tls_answer_identity(struct ml_tls *tls, uint32_t token, bool acceptable)
-{
-  if (!answers(tls, token) || tls->pause.ask != ML_ASK_IDENTITY) return -1;
-  tls->pause.phase = ML_PAUSE_ANSWERED;
-  tls->pause.accepted = acceptable;
-  return 0;
-}
-
-int ml_tls_answer_failure(struct ml_tls *tls, uint32_t token, int alert,
-                          const struct ml_error *reason)
-{
-  if (!answers(tls, token)) return -1;
-  tls->pause.phase = ML_PAUSE_ANSWERED;
-  tls->pause.refused = true;
-  tls->pause.alert = alert;
-  ml_tls_set_error(tls, reason);
-  return 0;
-}
-
 /* ---- Handshake ---- */
 
 /* A resumed handshake skips verification, so what the session carries is judged here, before our
@@ -369,16 +327,16 @@ static enum ml_tls_result judge_resumption(struct ml_tls *tls)
   }
   bool chain_good = verdict == X509_V_OK || verdict == X509_V_ERR_HOSTNAME_MISMATCH;
   if (!chain_good && tls->reject_unauthorized) return refuse_resumption(tls, verdict);
-  if (!chain_good || absent || !tls->ask_identity) return open_connection(tls);
+  if (!chain_good || absent || !ml_tls_asks(tls, ML_ASK_IDENTITY)) return open_connection(tls);
   tls->candidate = SSL_get1_peer_certificate(tls->ssl);
-  ml_tls_ask(tls, ML_ASK_IDENTITY);
+  if (ml_tls_ask(tls, ML_ASK_IDENTITY, NULL, 0) != 0) return fail(tls);
   ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);
   return ML_TLS_ASK;
 }
 
 static enum ml_tls_result conclude_resumption(struct ml_tls *tls)
 {
-  tls->pause.phase = ML_PAUSE_IDLE;
+  ml_tls_pause_end(tls);
   tls->identity_judged = true;
   if (tls->pause.refused) return refuse_resumption(tls, X509_V_ERR_APPLICATION_VERIFICATION);
   tls->verify_result = tls->pause.accepted ? X509_V_OK : X509_V_ERR_HOSTNAME_MISMATCH;
@@ -405,10 +363,14 @@ static enum ml_tls_result advance(struct ml_tls *tls)
     if (SSL_session_reused(tls->ssl)) return judge_resumption(tls);
     return open_connection(tls);
   case SSL_ERROR_WANT_READ:
-    if (tls->context_chosen) ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+    if (tls->hello_decided) ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
     return ML_TLS_WANT_INPUT;
   case SSL_ERROR_WANT_CLIENT_HELLO_CB:
     ml_tls_set_state(tls, ML_TLS_HELLO_ASKED);
+    return ML_TLS_ASK;
+  case SSL_ERROR_WANT_X509_LOOKUP:
+    ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+    ml_tls_set_state(tls, ML_TLS_STAPLE_ASKED);
     return ML_TLS_ASK;
   case SSL_ERROR_WANT_RETRY_VERIFY:
     ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);

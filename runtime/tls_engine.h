@@ -30,9 +30,11 @@ struct ml_tls;
 enum ml_tls_state {
   ML_TLS_START,          /* nothing has been exchanged */
   ML_TLS_HELLO,          /* server: reading the ClientHello */
-  ML_TLS_HELLO_ASKED,    /* server: suspended until the context is chosen */
+  ML_TLS_HELLO_ASKED,    /* server: suspended until what the ClientHello raises is answered */
   ML_TLS_NEGOTIATE,      /* handshake messages go back and forth */
+  ML_TLS_STAPLE_ASKED,   /* server: suspended until it is known what is stapled */
   ML_TLS_IDENTITY_ASKED, /* client: suspended until the owner has judged the server's name */
+  ML_TLS_STORE_ASKED,    /* server: over, but the last flight waits until the session is stored */
   ML_TLS_OPEN,           /* application data both ways */
   ML_TLS_PEER_CLOSED,    /* the peer's close_notify came; ours has not gone */
   ML_TLS_SELF_CLOSED,    /* ours has gone; the peer may still send */
@@ -49,16 +51,28 @@ enum ml_tls_result {
   ML_TLS_ERROR,      /* see ml_tls_error */
 };
 
+/* What an owner may be asked, in the order in which a handshake comes to it. An engine asks what
+ * ml_tls_options.asks has the bit of, and decides the rest alone. */
 enum ml_tls_ask {
   ML_ASK_NONE,
-  ML_ASK_CONTEXT,  /* server, at ClientHello: which context? (ml_tls_servername) */
+  ML_ASK_CONTEXT,  /* server, at ClientHello: which context? (ml_tls_servername, ml_tls_hello) */
+  ML_ASK_SESSION,  /* server, at ClientHello: the session behind this id? */
+  ML_ASK_ALPN,     /* server, at ClientHello: which of these protocols? */
+  ML_ASK_PSK,      /* server, at a TLS 1.3 ClientHello: the key behind this identity? */
+  ML_ASK_STAPLE,   /* server, before its certificate: which OCSP response? */
   ML_ASK_IDENTITY, /* client, chain verified: is the server who it should be?
                       (ml_tls_peer_certificate) */
+  ML_ASK_STORE,    /* server, handshake over: has the new session been stored? */
 };
+#define ML_ASKS(ask) (1u << (ask))
 
 struct ml_tls_question {
   enum ml_tls_ask ask; /* ML_ASK_NONE when nothing is outstanding */
   uint32_t token;
+  /* What it is about: ML_ASK_SESSION and ML_ASK_STORE the session id, ML_ASK_ALPN the client's list
+   * in wire format, ML_ASK_PSK the identity. The engine's, until the question is answered. */
+  const uint8_t *subject;
+  size_t subject_len;
 };
 
 enum ml_tls_note_kind { ML_NOTE_SESSION, ML_NOTE_KEYLOG };
@@ -74,9 +88,10 @@ struct ml_tls_note {
 
 struct ml_tls_options {
   bool server;
-  /* Whom to ask for what. Both off: the engine decides alone and never suspends. */
-  bool ask_context;         /* server */
-  bool ask_identity;        /* client; also asked after a resumption, before anything is sent */
+  uint32_t
+      asks;        /* ML_ASKS(…) of what the owner is to be asked; 0: the engine never suspends. A
+                      client's ML_ASK_IDENTITY comes after a resumption, too, before anything is sent */
+  bool keep_hello; /* server: ml_tls_hello is wanted during ML_ASK_CONTEXT */
   bool request_cert;        /* server: ask the client for a certificate */
   bool reject_unauthorized; /* fail the handshake when the peer does not verify; else
                                ml_tls_verify_result tells */
@@ -123,7 +138,8 @@ enum ml_tls_result ml_tls_close(struct ml_tls *tls);
 /* Describes the failure of a peer that went away before the handshake was over. */
 void ml_tls_disconnected(const struct ml_tls *tls, struct ml_error *err);
 
-/* Ciphertext for the peer. The caller takes it away with ml_buf_consume, or moves it out. */
+/* Ciphertext for the peer. The caller takes it away with ml_buf_consume, or moves it out. Empty
+ * while ML_ASK_STORE holds it back. */
 struct ml_buf *ml_tls_output(struct ml_tls *tls);
 
 /* Ciphertext that was kept because nothing asked for it yet. */
@@ -134,6 +150,16 @@ struct ml_tls_question ml_tls_question(const struct ml_tls *tls);
 /* Answers ML_ASK_CONTEXT: go on with `context` (referenced), NULL for the one it has. 0, or -1 for
  * a stale token. A context that cannot be applied fails the handshake with internal_error. */
 int ml_tls_answer_context(struct ml_tls *tls, uint32_t token, struct ml_tls_context *context);
+
+/* Answers ML_ASK_SESSION, ML_ASK_ALPN, ML_ASK_PSK, ML_ASK_STAPLE and ML_ASK_STORE. `data` is
+ * copied; NULL says that there is none:
+ *   SESSION  the session, DER; none, or one that does not fit: a full handshake
+ *   ALPN     the protocol's name; none: no_application_protocol ends the handshake
+ *   PSK      the key; none: the identity is unknown, and the handshake goes on without
+ *   STAPLE   the OCSP response, DER; none: nothing is stapled
+ *   STORE    nothing; the handshake's last flight leaves
+ * 0, or -1 for a stale token. Without memory for the copy the handshake fails. */
+int ml_tls_answer_data(struct ml_tls *tls, uint32_t token, const uint8_t *data, size_t len);
 
 /* Shows the certificates of `context` instead of those the connection has, before the handshake has
  * come to them; nothing else of the context counts. A context chosen at ClientHello later on brings
@@ -163,6 +189,13 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls);
 
 enum ml_tls_state ml_tls_state(const struct ml_tls *tls);
 bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and has not failed */
+
+/* The ClientHello message as it came, its four bytes of header included, during ML_ASK_CONTEXT with
+ * keep_hello; else NULL. */
+const uint8_t *ml_tls_hello(const struct ml_tls *tls, size_t *len);
+
+/* The session that ML_ASK_STORE is about; else NULL. The engine's reference. */
+SSL_SESSION *ml_tls_new_session(const struct ml_tls *tls);
 
 /* The name in the ClientHello (server) or the one asked for (client); NULL when there is none. */
 const char *ml_tls_servername(const struct ml_tls *tls);

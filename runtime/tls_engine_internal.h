@@ -1,4 +1,5 @@
-/* The engine's struct, shared by tls_engine.c and tls_callbacks.c only. */
+/* The engine's struct, for the files that make up the engine: tls_engine.c (life, handshake, data),
+ * tls_questions.c (what is asked and answered), tls_at_hello.c and the other callbacks. */
 #ifndef ML_TLS_ENGINE_INTERNAL_H
 #define ML_TLS_ENGINE_INTERNAL_H
 
@@ -13,16 +14,24 @@ enum ml_pause_phase {
   ML_PAUSE_ANSWERED, /* the answer waits for OpenSSL to come back for it */
 };
 
+/* A block of malloc's. */
+struct ml_tls_bytes {
+  uint8_t *at;
+  size_t len;
+};
+
 /* One question at a time: a handshake is sequential. */
 struct ml_pause {
   enum ml_pause_phase phase;
   enum ml_tls_ask ask;
   uint32_t token; /* of the current or last question */
+  struct ml_tls_bytes subject;
   /* The answer. */
   bool accepted;
   bool refused; /* ml_tls_answer_failure */
   int alert;
   struct ml_tls_context *context;
+  struct ml_tls_bytes data; /* ml_tls_answer_data; data.at NULL: none */
 };
 
 /* The versions in a ClientHello: those of supported_versions (RFC 8446, 4.2.1), GREASE left out;
@@ -42,19 +51,20 @@ struct ml_tls {
 
   enum ml_tls_state state;
   bool server;
-  bool ask_context, ask_identity;
+  uint32_t asks;
   bool request_cert, reject_unauthorized;
   bool want_sessions, want_keylog;
   int min_dh_bits;      /* client: refuse less */
   int small_dh_bits;    /* what was refused; 0: nothing */
   bool name_used;       /* the name in the ClientHello chose the context */
-  bool context_chosen;  /* ML_ASK_CONTEXT was answered; a second ClientHello (RFC 8446, 4.1.4) does
-                           not ask again */
+  unsigned hello_step;  /* how many of the ClientHello's questions are behind us */
+  bool hello_decided;   /* all of them: a second ClientHello (RFC 8446, 4.1.4) asks nothing */
   bool identity_judged; /* ML_ASK_IDENTITY was answered */
 
   struct ml_tls_context *context;         /* in use */
   struct ml_tls_context *initial_context; /* whose ticket keys are used (SSL_set_SSL_CTX(3)) */
   char *servername;                       /* NULL: none */
+  struct ml_tls_bytes hello;              /* the ClientHello, while it is of use */
   struct ml_tls_offer offer;              /* server; for the error message, should it come to it */
   uint8_t *alpn;
   size_t alpn_len;
@@ -80,8 +90,27 @@ static inline struct ml_tls *ml_tls_of(const SSL *ssl)
 /* Keeps a copy of `err` as the engine's error. */
 void ml_tls_set_error(struct ml_tls *tls, const struct ml_error *err);
 
-/* Begins a question. Called on OpenSSL's stack, which then suspends. */
-void ml_tls_ask(struct ml_tls *tls, enum ml_tls_ask ask);
+/* ---- tls_questions.c ---- */
+
+/* Whether the owner wants to be asked. */
+static inline bool ml_tls_asks(const struct ml_tls *tls, enum ml_tls_ask ask)
+{
+  return (tls->asks & ML_ASKS(ask)) != 0;
+}
+
+/* Begins a question about `subject` (copied; NULL: about nothing in particular). Called on
+ * OpenSSL's stack, which then suspends. -1: no memory. */
+ML_MUST_CHECK int ml_tls_ask(struct ml_tls *tls, enum ml_tls_ask ask, const uint8_t *subject,
+                             size_t len);
+
+/* The answer has been used: gives back what belonged to the question. */
+void ml_tls_pause_end(struct ml_tls *tls);
+
+/* Copies `data`, over what was there. -1: no memory. */
+ML_MUST_CHECK int ml_tls_bytes_set(struct ml_tls_bytes *bytes, const uint8_t *data, size_t len);
+void ml_tls_bytes_free(struct ml_tls_bytes *bytes);
+
+/* ---- Notes ---- */
 
 /* Appends a note; takes `session`'s reference. Without memory the note is dropped (and the
  * reference freed). */

@@ -127,7 +127,7 @@ static void test_close_notify_leaves_the_other_direction_open(void **state)
 static void check_context(int version)
 {
   struct ml_tls_options server = plain_server, client = plain_client;
-  server.ask_context = true;
+  server.asks = ML_ASKS(ML_ASK_CONTEXT);
   client.servername = "beta.test";
   struct ml_tls_context *first = make_context(&alpha, NULL, version);
   struct ml_tls_context *second = make_context(&beta, NULL, version);
@@ -162,7 +162,7 @@ static void check_refusal(int version)
 {
   struct ml_error reason;
   struct ml_tls_options server = plain_server;
-  server.ask_context = true;
+  server.asks = ML_ASKS(ML_ASK_CONTEXT);
   struct pair pair = simple_pair(version, &server, &plain_client);
   shake(&pair);
   ml_error_misuse(&reason, "ERR_TEST", "no such name");
@@ -188,7 +188,7 @@ static void test_refusal_at_the_hello_is_an_alert(void **state)
 static void check_identity(int version, bool acceptable)
 {
   struct ml_tls_options client = plain_client;
-  client.ask_identity = true;
+  client.asks = ML_ASKS(ML_ASK_IDENTITY);
   struct pair pair = simple_pair(version, &plain_server, &client);
   shake(&pair);
   assert_int_equal(pair.client_result, ML_TLS_ASK);
@@ -250,7 +250,7 @@ static void check_tolerated(int version)
   bool absent;
   struct ml_tls_options client = plain_client;
   client.reject_unauthorized = false;
-  client.ask_identity = true;
+  client.asks = ML_ASKS(ML_ASK_IDENTITY);
   struct ml_tls_context *server_context = make_context(&alpha, NULL, version);
   struct ml_tls_context *client_context = make_context(NULL, &beta, version);
   struct pair pair = make_pair(server_context, &plain_server, client_context, &client);
@@ -386,7 +386,7 @@ static void check_resumption(int version)
   free_pair(&pair);
 
   /* The name is judged again, and nothing of ours has left when it is refused. */
-  again.ask_identity = true;
+  again.asks = ML_ASKS(ML_ASK_IDENTITY);
   pair = make_pair(server, &plain_server, client, &again);
   shake(&pair);
   assert_int_equal(pair.client_result, ML_TLS_ASK);
@@ -398,7 +398,7 @@ static void check_resumption(int version)
 
   /* A server with another client-certificate policy does not take it, though it has the same keys.
    */
-  again.ask_identity = false;
+  again.asks = 0;
   struct ml_tls_options demanding = plain_server;
   demanding.request_cert = true;
   demanding.reject_unauthorized = false;

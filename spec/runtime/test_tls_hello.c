@@ -128,8 +128,8 @@ static void check_extension(const char *servername, const void *extension, size_
   struct ml_tls_context *context = make_context(&alpha, NULL, 0);
   struct ml_buf hello = first_flight(context, &client, servername);
   add_extension(&hello, extension, len);
-  struct ml_tls *server =
-      make_engine(context, &(struct ml_tls_options){.server = true, .ask_context = true});
+  struct ml_tls *server = make_engine(
+      context, &(struct ml_tls_options){.server = true, .asks = ML_ASKS(ML_ASK_CONTEXT)});
   expect_refused_hello(server, &hello, SSL_AD_DECODE_ERROR);
   ml_buf_free(&hello);
   ml_tls_free(server);
@@ -153,8 +153,8 @@ static void test_two_server_name_extensions(void **state)
   struct ml_tls_context *context = make_context(&alpha, NULL, 0);
   struct ml_buf hello = first_flight(context, &client, "alpha.test");
   add_extension(&hello, "\0\0\0\6\0\4\0\0\1a", 10);
-  struct ml_tls *server =
-      make_engine(context, &(struct ml_tls_options){.server = true, .ask_context = true});
+  struct ml_tls *server = make_engine(
+      context, &(struct ml_tls_options){.server = true, .asks = ML_ASKS(ML_ASK_CONTEXT)});
   expect_refused_hello(server, &hello, SSL_AD_ILLEGAL_PARAMETER);
   ml_buf_free(&hello);
   ml_tls_free(server);
@@ -179,8 +179,9 @@ static void check_second_hello(bool ask, const char *change)
   struct pair pair;
   struct ml_buf hello = first_flight(client_context, &pair.client, "alpha.test");
   pair.chunk = 0;
-  pair.server =
-      make_engine(server_context, &(struct ml_tls_options){.server = true, .ask_context = ask});
+  pair.server = make_engine(
+      server_context,
+      &(struct ml_tls_options){.server = true, .asks = ask ? ML_ASKS(ML_ASK_CONTEXT) : 0});
   assert_int_equal(ml_tls_input(pair.server, ml_buf_data(&hello), ml_buf_size(&hello)), 0);
   if (ask) {
     assert_int_equal(ml_tls_handshake(pair.server), ML_TLS_ASK);

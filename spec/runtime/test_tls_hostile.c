@@ -168,7 +168,7 @@ static void check_crossing(int version, const struct setting *from, const struct
 
   /* The same through a choice by name, where one server's keys serve all its contexts. */
   struct ml_tls_options asking = plain_server;
-  asking.ask_context = true;
+  asking.asks = ML_ASKS(ML_ASK_CONTEXT);
   pair = make_pair(first, &asking, client, &again);
   assert_int_equal(ml_tls_answer_context(pair.server, ml_tls_question(pair.server).token, second),
                    0);
@@ -383,7 +383,8 @@ static void check_abandoned(int version)
   struct ml_tls_context *server = build(&setting, version), *other = build(&setting, version);
   struct ml_tls_context *client = make_context(NULL, &alpha, version);
   struct ml_tls_options asking_server = plain_server, asking_client = plain_client;
-  asking_server.ask_context = asking_client.ask_identity = true;
+  asking_server.asks = ML_ASKS(ML_ASK_CONTEXT);
+  asking_client.asks = ML_ASKS(ML_ASK_IDENTITY);
   ml_error_misuse(&reason, "ERR_TEST", "no");
 
   /* Freed while it waits, with an answer that nobody fetched, and with a refusal. */
@@ -429,7 +430,8 @@ static void check_keylog_of_chosen(int version)
   struct ml_tls_context *server = build(&setting, version), *other = build(&setting, version);
   struct ml_tls_context *client = make_context(NULL, &alpha, version);
   struct ml_tls_options asking = plain_server;
-  asking.ask_context = asking.want_keylog = true;
+  asking.asks = ML_ASKS(ML_ASK_CONTEXT);
+  asking.want_keylog = true;
   ml_tls_context_enable_keylog(server);
   struct pair pair = make_pair(server, &asking, client, &plain_client);
   assert_int_equal(ml_tls_answer_context(pair.server, ml_tls_question(pair.server).token, other),

@@ -249,7 +249,7 @@ static void check_answers(void)
 {
   struct ml_tls_options server = plain_server, client = plain_client;
   struct ends ends;
-  server.ask_context = client.ask_identity = true;
+  server.asks = client.asks = ML_ASKS(ML_ASK_CONTEXT) | ML_ASKS(ML_ASK_IDENTITY);
   ends_open(&ends, &server, &client);
   ends.server.told = ends.client.told = answer_now;
   turn_until(&ends.client.handshakes, 1);
@@ -298,7 +298,7 @@ static void check_failure_answer(void)
 {
   struct ml_tls_options server = plain_server;
   struct ends ends;
-  server.ask_context = true;
+  server.asks = ML_ASKS(ML_ASK_CONTEXT);
   ends_open(&ends, &server, &plain_client);
   ends.server.told = answer_no;
   turn_until(&ends.server.r.count[ERROR], 1);
@@ -325,7 +325,7 @@ static void test_a_refusal_reaches_the_peer_as_an_alert(void **state)
 static void check_close_inside(void)
 {
   struct ml_tls_options server = plain_server, client = plain_client;
-  server.ask_context = client.ask_identity = true;
+  server.asks = client.asks = ML_ASKS(ML_ASK_CONTEXT) | ML_ASKS(ML_ASK_IDENTITY);
   server.want_keylog = client.want_keylog = true;
   ml_tls_context_enable_keylog(server_context);
   ml_tls_context_enable_keylog(client_context);
@@ -364,7 +364,7 @@ static void check_deadline(void)
 {
   struct ml_tls_options server = plain_server;
   struct ends ends;
-  server.ask_context = true;
+  server.asks = ML_ASKS(ML_ASK_CONTEXT);
   ends_open(&ends, &server, &plain_client);
   turn_until(&ends.server.asks, 1);
   ml_tls_stream_deadline(ends.server.tls, 0.01);
@@ -471,7 +471,7 @@ static void check_nested_early(void)
   turn_until(&inner.server.handshakes, 1);
   ends_close(&inner);
 
-  asking.ask_context = true; /* which nobody is there to answer */
+  asking.asks = ML_ASKS(ML_ASK_CONTEXT); /* which nobody is there to answer */
   ends_open(&outer, &asking, &plain_client);
   owner_open(&inner.server, outer.server.r.stream, make_engine(server_context, &plain_server));
   owner_open(&inner.client, outer.client.r.stream, make_engine(client_context, &plain_client));

@@ -202,7 +202,7 @@ static void check_end_while_asked(void)
 {
   struct ml_tls_options server = plain_server;
   struct bench bench;
-  server.ask_context = true;
+  server.asks = ML_ASKS(ML_ASK_CONTEXT);
   bench_open(&bench, &server);
   bench_give(&bench);
   turn_until_quiet();
@@ -230,7 +230,7 @@ static void check_flood_while_asked(void)
   static uint8_t junk[60000];
   struct ml_tls_options server = plain_server;
   struct bench bench;
-  server.ask_context = true;
+  server.asks = ML_ASKS(ML_ASK_CONTEXT);
   bench_open(&bench, &server);
   bench_give(&bench);
   turn_until_quiet();

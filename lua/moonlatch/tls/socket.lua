@@ -10,6 +10,7 @@ local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local protocols = require 'moonlatch.tls.protocols'
+local questions = require 'moonlatch.tls.questions'
 local tls = require 'moonlatch.tls.namespace'
 
 local codes = errors.codes
@@ -17,8 +18,7 @@ local isInstance = class.isInstance
 local nextTick = require('moonlatch.tick').nextTick
 local type, tostring = type, tostring
 
--- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
-local ALERT_INTERNAL_ERROR = 80
+local ask = questions.ask
 
 ---@class tls.TLSSocket: net.Socket
 ---@field encrypted true
@@ -124,8 +124,7 @@ local function nativeOptions(self)
   end
   return {
     isServer = o.isServer,
-    askContext = o.isServer and (o.SNICallback ~= nil),
-    askIdentity = not o.isServer,
+    asks = questions.wanted(self),
     requestCert = o.requestCert,
     rejectUnauthorized = o.rejectUnauthorized,
     wantSessions = not o.isServer,
@@ -243,81 +242,6 @@ function TLSSocket:_undestroy()
     self[name] = nil
   end
   net.Socket._undestroy(self)
-end
-
--- ---- Questions ----
-
--- Ends the handshake with the script's own error.
-local function refuse(self, token, err)
-  local handle = self._handle
-  if not handle then
-    return
-  end
-  err = errors.from(err)
-  if handle:answerFailure(token, ALERT_INTERNAL_ERROR, tostring(err)) then
-    self._scriptError = err
-  end
-end
-
-local function answerContext(self, token, err, chosen)
-  local handle = self._handle
-  if not handle then
-    return
-  end
-  if err ~= nil and err ~= false then
-    refuse(self, token, err)
-  elseif chosen == nil or chosen == false then
-    handle:answerContext(token)
-  else
-    chosen = context.from(chosen)
-    if chosen then
-      handle:answerContext(token, chosen.context)
-    else
-      refuse(self, token, errors.coded(errors.TypeError, 'ERR_TLS_INVALID_CONTEXT', 'Invalid SNI context'))
-    end
-  end
-end
-
--- The oldest form of SNICallback returns the context; later ones call back. One that does neither has yet to answer.
-local function askContext(self, token, servername)
-  local callback = self._tls.SNICallback
-  if not servername or not callback then
-    answerContext(self, token)
-    return
-  end
-  local ok, result = xpcall(callback, errors.from, servername, function(err, chosen)
-    answerContext(self, token, err, chosen)
-  end)
-  if not ok then
-    refuse(self, token, result)
-  elseif result ~= nil then
-    answerContext(self, token, nil, result)
-  end
-end
-
--- The name is compared inside the handshake, once the chain is known to be good.
-local function askIdentity(self, token)
-  local o = self._tls
-  local hostname = o.servername or o.host or 'localhost'
-  local check = o.checkServerIdentity or tls.checkServerIdentity
-  local ok, result = xpcall(check, errors.from, hostname, self._handle:peerCertificate(true))
-  if not ok then
-    refuse(self, token, result)
-    return
-  end
-  if self._handle then
-    self._identityError = result
-    self._handle:answerIdentity(token, result == nil)
-  end
-end
-
----@package
-function TLSSocket:_onAsk(what, token, servername)
-  if what == 'context' then
-    askContext(self, token, servername)
-  else
-    askIdentity(self, token)
-  end
 end
 
 -- ---- What the handshake tells ----
@@ -514,8 +438,8 @@ handlers.register('tls', {
   handshake = function(owner)
     owner:_onHandshake()
   end,
-  ask = function(owner, what, token, servername)
-    owner:_onAsk(what, token, servername)
+  ask = function(owner, what, token, subject)
+    ask[what](owner, token, subject)
   end,
   session = function(owner, session)
     owner:_onSession(session)

@@ -1,0 +1,116 @@
+--- What a handshake asks of the script, and how the script's answers get back to it.
+---
+--- Every question arrives as (socket, token, subject) from the loop; an answer names the token. The native side drops
+--- an answer that comes late, twice or after the end, so nothing here needs to remember what has been answered.
+local errors = require 'moonlatch.errors'
+local native = require 'moonlatch.native'
+local context = require 'moonlatch.tls.context'
+local tls = require 'moonlatch.tls.namespace'
+
+local tostring, xpcall = tostring, xpcall
+local asks = native.tlsAsks
+
+-- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
+local ALERT_INTERNAL_ERROR = 80
+
+---@class moonlatch.tls.questions
+---@field ask table<string, fun(socket: tls.TLSSocket, token: integer, subject: string?)>
+local M = { ask = {} }
+local ask = M.ask
+
+--- Ends the handshake with the script's own error.
+---@param socket tls.TLSSocket
+---@param token integer
+---@param err any
+function M.refuse(socket, token, err)
+  local handle = socket._handle
+  if not handle then
+    return
+  end
+  err = errors.from(err)
+  if handle:answerFailure(token, ALERT_INTERNAL_ERROR, tostring(err)) then
+    socket._scriptError = err
+  end
+end
+local refuse = M.refuse
+
+--- Calls a function of the script's. What it raises ends the handshake.
+---@param socket tls.TLSSocket
+---@param token integer
+---@param callback function
+---@return boolean ok, any result
+function M.call(socket, token, callback, ...)
+  local ok, result = xpcall(callback, errors.from, ...)
+  if not ok then
+    refuse(socket, token, result)
+  end
+  return ok, result
+end
+local call = M.call
+
+--- Which questions the native side is to ask for this connection, as the bits of its option `asks`.
+---@param socket tls.TLSSocket
+---@return integer
+function M.wanted(socket)
+  local o = socket._tls
+  if not o.isServer then
+    return asks.identity
+  end
+  local wanted = 0
+  if o.SNICallback ~= nil then
+    wanted = wanted + asks.context
+  end
+  return wanted
+end
+
+-- ---- Which context? ----
+
+local function answerContext(socket, token, err, chosen)
+  local handle = socket._handle
+  if not handle then
+    return
+  end
+  if err ~= nil and err ~= false then
+    refuse(socket, token, err)
+  elseif chosen == nil or chosen == false then
+    handle:answerContext(token)
+  else
+    chosen = context.from(chosen)
+    if chosen then
+      handle:answerContext(token, chosen.context)
+    else
+      refuse(socket, token, errors.coded(errors.TypeError, 'ERR_TLS_INVALID_CONTEXT', 'Invalid SNI context'))
+    end
+  end
+end
+
+--- The oldest form of SNICallback returns the context; later ones call back. One that does neither has yet to answer.
+function ask.context(socket, token, servername)
+  local callback = socket._tls.SNICallback
+  if not servername or not callback then
+    answerContext(socket, token)
+    return
+  end
+  local ok, result = call(socket, token, callback, servername, function(err, chosen)
+    answerContext(socket, token, err, chosen)
+  end)
+  if ok and result ~= nil then
+    answerContext(socket, token, nil, result)
+  end
+end
+
+-- ---- Is this the server I meant? ----
+
+--- The name is compared inside the handshake, once the chain is known to be good.
+function ask.identity(socket, token)
+  local o = socket._tls
+  local hostname = o.servername or o.host or 'localhost'
+  local check = o.checkServerIdentity or tls.checkServerIdentity
+  local ok, result = call(socket, token, check, hostname, socket._handle:peerCertificate(true))
+  if ok and socket._handle then
+    socket._identityError = result
+    socket._handle:answerIdentity(token, result == nil)
+  end
+end
+
+return M

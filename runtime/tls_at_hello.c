@@ -1,0 +1,143 @@
+/* What a server does when a ClientHello has come in: everything that is to be decided before
+ * OpenSSL acts on it. The owner is asked one question after the other, each a pause of its own. */
+#include "tls_at_hello.h"
+
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tls_hello.h"
+#include "tls_policy.h"
+
+/* ---- The name ---- */
+
+static int take_servername(struct ml_tls *tls, SSL *ssl, int *alert)
+{
+  char name[ML_SERVERNAME_MAX + 1];
+  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return -1;
+  if (name[0] == '\0') return 0;
+  free(tls->servername);
+  tls->servername = strdup(name);
+  if (tls->servername) return 0;
+  *alert = SSL_AD_INTERNAL_ERROR;
+  return -1;
+}
+
+/* The ClientHello after a HelloRetryRequest may not ask for another name (RFC 8446, 4.1.2): the
+ * context was chosen by the first. */
+static int expect_same_servername(struct ml_tls *tls, SSL *ssl, int *alert)
+{
+  char name[ML_SERVERNAME_MAX + 1];
+  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+  if (strcmp(name, tls->servername ? tls->servername : "") == 0) return SSL_CLIENT_HELLO_SUCCESS;
+  *alert = SSL_AD_ILLEGAL_PARAMETER;
+  ERR_raise(ERR_LIB_SSL, SSL_R_BAD_EXTENSION);
+  return SSL_CLIENT_HELLO_ERROR;
+}
+
+/* ---- The context ---- */
+
+static int ask_context(struct ml_tls *tls, SSL *ssl)
+{
+  (void)ssl;
+  return ml_tls_ask(tls, ML_ASK_CONTEXT, NULL, 0) == 0 ? ML_STEP_ASKED : ML_STEP_FAILED;
+}
+
+static int take_context(struct ml_tls *tls, SSL *ssl)
+{
+  struct ml_tls_context *context = tls->pause.context;
+  ml_tls_bytes_free(&tls->hello);
+  if (!context) return 0;
+  tls->pause.context = NULL;
+  ml_tls_context_unref(tls->context);
+  tls->context = context;
+  tls->name_used = true;
+  ml_tls_adopt_policy(tls, context);
+  struct ml_error err;
+  if (ml_tls_context_apply(context, ssl, ml_tls_policy(tls), &err) != 0) {
+    ml_tls_set_error(tls, &err);
+    tls->pause.refused = true;
+    return -1;
+  }
+  /* OpenSSL asks the context at hand for the key log's callback. */
+  if (tls->want_keylog) ml_tls_context_enable_keylog(context);
+  return 0;
+}
+
+/* ---- One question after the other ---- */
+
+/* What can be asked at a ClientHello, in this order: the context decides what a session is worth,
+ * and both what there is to agree on. */
+static const struct {
+  enum ml_tls_ask ask;
+  /* Asks, unless the hello gives no reason to: ML_STEP_*. */
+  int (*begin)(struct ml_tls *, SSL *);
+  /* Uses the answer. -1: internal_error for the peer, the reason is OpenSSL's or the engine's. */
+  int (*end)(struct ml_tls *, SSL *);
+} steps[] = {
+    {ML_ASK_CONTEXT, ask_context, take_context},
+};
+#define STEPS (sizeof(steps) / sizeof(*steps))
+
+static int begin_step(struct ml_tls *tls, SSL *ssl)
+{
+  if (!ml_tls_asks(tls, steps[tls->hello_step].ask)) return ML_STEP_NEEDLESS;
+  return steps[tls->hello_step].begin(tls, ssl);
+}
+
+static int end_step(struct ml_tls *tls, SSL *ssl, int *alert)
+{
+  int result = -1;
+  if (tls->pause.refused)
+    *alert = tls->pause.alert;
+  else
+    result = steps[tls->hello_step].end(tls, ssl);
+  ml_tls_pause_end(tls);
+  return result;
+}
+
+/* Goes through the questions as far as there are answers. */
+static int decide(struct ml_tls *tls, SSL *ssl, int *alert)
+{
+  *alert = SSL_AD_INTERNAL_ERROR;
+  for (; tls->hello_step < STEPS; tls->hello_step++) {
+    if (tls->pause.phase == ML_PAUSE_IDLE) {
+      int begun = begin_step(tls, ssl);
+      if (begun == ML_STEP_FAILED) return SSL_CLIENT_HELLO_ERROR;
+      if (begun == ML_STEP_NEEDLESS) continue;
+    }
+    if (tls->pause.phase == ML_PAUSE_ASKED) return SSL_CLIENT_HELLO_RETRY;
+    if (end_step(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+  }
+  tls->hello_decided = true;
+  ml_tls_bytes_free(&tls->hello);
+  ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+  return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
+{
+  (void)arg;
+  struct ml_tls *tls = ml_tls_of(ssl);
+  if (!tls || !tls->server) return SSL_CLIENT_HELLO_SUCCESS;
+  if (tls->hello_decided) return expect_same_servername(tls, ssl, alert);
+  if (tls->hello_step == 0 && tls->pause.phase == ML_PAUSE_IDLE) {
+    ml_tls_hello_versions(ssl, &tls->offer);
+    if (take_servername(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+  }
+  return decide(tls, ssl, alert);
+}
+
+/* ---- The message itself ---- */
+
+void ml_tls_on_message(int write_p, int version, int content_type, const void *message, size_t len,
+                       SSL *ssl, void *arg)
+{
+  (void)version;
+  struct ml_tls *tls = arg;
+  if (write_p || content_type != SSL3_RT_HANDSHAKE || len == 0) return;
+  if (*(const uint8_t *)message != SSL3_MT_CLIENT_HELLO || tls->hello_decided) return;
+  /* Without memory there is no hello to look at, which is for the owner to live with. */
+  (void)!ml_tls_bytes_set(&tls->hello, message, len);
+  SSL_set_msg_callback(ssl, NULL);
+}

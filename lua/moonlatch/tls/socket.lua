@@ -11,10 +11,10 @@ local context = require 'moonlatch.tls.context'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local protocols = require 'moonlatch.tls.protocols'
 local questions = require 'moonlatch.tls.questions'
+local wrap = require 'moonlatch.tls.wrap'
 local tls = require 'moonlatch.tls.namespace'
 
 local codes = errors.codes
-local isInstance = class.isInstance
 local nextTick = require('moonlatch.tick').nextTick
 local type, tostring = type, tostring
 
@@ -73,8 +73,8 @@ function TLSSocket:init(socket, options)
   if type(options) ~= 'table' then
     error(errors.argType('options', 'Object', options), 0)
   end
-  if socket ~= nil and not isInstance(socket, net.Socket) then
-    error(errors.argType('socket', { 'net.Socket' }, socket), 0)
+  if socket ~= nil then
+    wrap.check(socket)
   end
   local o = connectionOptions(options)
   o.context = context.given(options) or tls.createSecureContext(options)
@@ -87,7 +87,7 @@ function TLSSocket:init(socket, options)
   })
   self:_initTls(o)
   if socket then
-    self:_wrap(socket)
+    wrap.start(self, socket)
   end
 end
 
@@ -162,62 +162,6 @@ function TLSSocket:_secure(lower, leftover)
   end
   self:_attach(handle)
   handle:start()
-end
-
--- What the script has not read of the plain socket yet belongs to the handshake.
-local function takeLeftover(socket)
-  local leftover = {}
-  local chunk = socket:read()
-  while chunk do
-    leftover[#leftover + 1] = chunk
-    chunk = socket:read()
-  end
-  return leftover
-end
-
-local function takeOver(self, socket)
-  if self.destroyed then
-    return
-  end
-  local leftover = takeLeftover(socket)
-  local lower = socket:_release()
-  self.connecting = false
-  if lower then
-    self:_secure(lower, leftover)
-    self:_begin()
-  else
-    self:destroy(codes.ERR_SOCKET_CLOSED())
-  end
-end
-
----@package
-function TLSSocket:_wrap(socket)
-  self._parent = socket
-  self:once('close', function()
-    socket:destroy()
-  end)
-  socket:once('close', function()
-    self:destroy()
-  end)
-  socket:once('error', function(err)
-    self:destroy(err)
-  end)
-  local function go()
-    takeOver(self, socket)
-    if not self.destroyed then
-      self:_announceConnect()
-    end
-  end
-  if socket.pending and not socket.destroyed then
-    self.connecting = true
-    socket:once('connect', go)
-  elseif socket._writeCallback then
-    -- Its handle is at work on a write of the script's still: after that.
-    self.connecting = true
-    socket:write('', go)
-  else
-    takeOver(self, socket)
-  end
 end
 
 --- A connection of our own is made, or the server has accepted one: TLS goes on top before anyone hears of it.

@@ -15,7 +15,6 @@
 static const struct ml_option options[] = {
     {"isServer", ML_OPTION_BOOL, FIELD(server), 0},
     {"asks", ML_OPTION_U32, FIELD(asks), 0},
-    {"keepHello", ML_OPTION_BOOL, FIELD(keep_hello), 0},
     {"requestCert", ML_OPTION_BOOL, FIELD(request_cert), 0},
     {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
     {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},

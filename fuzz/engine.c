@@ -239,7 +239,6 @@ static struct ml_tls *open_end(bool server, uint8_t flags, int version)
   struct ml_tls_options options = {.server = server,
                                    .asks = (flags & 1 ? ~ML_ASKS(ML_ASK_IDENTITY) : 0) |
                                            (flags & 2 ? ML_ASKS(ML_ASK_IDENTITY) : 0),
-                                   .keep_hello = flags & 2,
                                    .request_cert = flags & 4,
                                    .reject_unauthorized = flags & 8,
                                    .want_sessions = true,

@@ -3,6 +3,7 @@
  *
  *   <directory>/context      every material alone, pairs that belong together, one of everything
  *   <directory>/certificate  certificates as they are, and rows of names to make some of
+ *   <directory>/hello        ClientHello messages, and extensions of one
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "expect.h"
 #include "materials.h"
 #include "random.h"
+#include "tls_engine.h"
 
 static const char *directory;
 static const struct fuzz_material *materials;
@@ -244,6 +246,54 @@ static void save_names(void)
   save("certificate", "chain", &input);
 }
 
+/* ---- ClientHellos ---- */
+
+/* The extensions that a hello of our own has not got, and some that are wrong. */
+static void save_extensions(void)
+{
+  static const uint8_t resumption[] = "\x6a\x6a\0\0"
+                                      "\0\x23\0\6ticket"
+                                      "\0\x05\0\5\1\0\0\0\0"
+                                      "\0\x2d\0\2\1\1"
+                                      "\0\x29\0\x32\0\xb\0\5ident\1\2\3\4\0\x21\x20"
+                                      "0123456789abcdefghijklmnopqrstuv1234";
+  static const uint8_t names[] = "\0\0\0\x0a\0\x08\0\0\5a.bcd"
+                                 "\0\x10\0\5\0\3\2h2"
+                                 "\0\x0a\0\6\0\4\x1a\x1a\0\x1d"
+                                 "\0\x33\0\x0c\0\x0a\x1a\x1a\0\0\0\x1d\0\2xx";
+  struct input input = {.len = 0};
+  put(&input, resumption, sizeof(resumption) - 1);
+  save("hello", "resumption", &input);
+  input.len = 0;
+  put(&input, names, sizeof(names) - 1);
+  save("hello", "names", &input);
+}
+
+/* What our own client says, for each version. */
+static void save_hellos(void)
+{
+  static const uint8_t alpn[] = "\2h2\x08http/1.1";
+  static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+  for (size_t i = 0; i < sizeof(versions) / sizeof(*versions); i++) {
+    struct ml_error err;
+    struct ml_tls_context *context;
+    struct ml_tls *client;
+    struct input input = {.len = 0};
+    struct ml_tls_context_options made = {.own_trust = true, .max_version = versions[i]};
+    struct ml_tls_options options = {
+        .servername = "fuzz.test", .alpn = alpn, .alpn_len = sizeof(alpn) - 1};
+    EXPECT(ml_tls_context_new(&context, &made, &err) == 0);
+    EXPECT(ml_tls_new(&client, context, &options, &err) == 0);
+    EXPECT(ml_tls_handshake(client) == ML_TLS_WANT_INPUT);
+    struct ml_buf *flight = ml_tls_output(client);
+    put(&input, ml_buf_data(flight) + SSL3_RT_HEADER_LENGTH,
+        ml_buf_size(flight) - SSL3_RT_HEADER_LENGTH);
+    save("hello", i == 0 ? "tls12" : "tls13", &input);
+    ml_tls_free(client);
+    ml_tls_context_unref(context);
+  }
+}
+
 int main(int argc, char **argv)
 {
   if (argc != 2) {
@@ -262,5 +312,7 @@ int main(int argc, char **argv)
   save_everything();
   save_certificates();
   save_names();
+  save_hellos();
+  save_extensions();
   return 0;
 }

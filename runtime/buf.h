@@ -11,6 +11,12 @@
 
 #include "error.h"
 
+/* A piece of somebody else's memory. */
+struct ml_slice {
+  const uint8_t *data;
+  size_t len;
+};
+
 struct ml_buf {
   uint8_t *data;   /* NULL when empty and nothing is reserved */
   size_t start;    /* first byte not consumed */

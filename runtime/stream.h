@@ -20,14 +20,9 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "buf.h"
 #include "error.h"
 #include "loop.h"
-
-/* A piece of caller-owned memory. */
-struct ml_slice {
-  const uint8_t *data;
-  size_t len;
-};
 
 /* Results of ml_stream_write and ml_stream_shutdown. Negative is failure. */
 enum { ML_FAILED = -1, ML_DONE = 0, ML_PENDING = 1 };

@@ -9,27 +9,57 @@
 #include "tls_hello.h"
 #include "tls_policy.h"
 
-/* ---- The name ---- */
+/* ---- The hello ---- */
 
-static int take_servername(struct ml_tls *tls, SSL *ssl, int *alert)
+/* Reads the ClientHello that OpenSSL is at. */
+static int read_hello(struct ml_tls *tls, struct ml_tls_hello *hello, int *alert)
 {
-  char name[ML_SERVERNAME_MAX + 1];
-  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return -1;
-  if (name[0] == '\0') return 0;
+  int reason = ERR_R_MALLOC_FAILURE;
+  *alert = SSL_AD_INTERNAL_ERROR;
+  if (tls->hello.at) reason = ml_tls_hello_parse(hello, tls->hello.at, tls->hello.len, alert);
+  if (reason == 0) return 0;
+  ERR_raise(ERR_LIB_SSL, reason);
+  return -1;
+}
+
+/* For the error message, should it come to it. */
+static void note_versions(struct ml_tls_offer *offer, const struct ml_tls_hello *hello)
+{
+  const size_t room = sizeof(offer->versions) / sizeof(*offer->versions);
+  struct ml_slice rest = hello->versions;
+  uint16_t version;
+  offer->count = 0;
+  offer->at_most = !hello->versions.data;
+  if (offer->at_most) offer->versions[offer->count++] = hello->legacy_version;
+  while (offer->count < room && ml_tls_hello_next_number(&rest, &version))
+    if (!ml_tls_is_grease(version)) offer->versions[offer->count++] = version;
+}
+
+static int take_servername(struct ml_tls *tls, const struct ml_tls_hello *hello, int *alert)
+{
+  const struct ml_slice *name = &hello->servername;
+  if (name->len == 0) return 0;
   free(tls->servername);
-  tls->servername = strdup(name);
+  tls->servername = strndup((const char *)name->data, name->len);
   if (tls->servername) return 0;
   *alert = SSL_AD_INTERNAL_ERROR;
+  ERR_raise(ERR_LIB_SSL, ERR_R_MALLOC_FAILURE);
   return -1;
 }
 
 /* The ClientHello after a HelloRetryRequest may not ask for another name (RFC 8446, 4.1.2): the
  * context was chosen by the first. */
-static int expect_same_servername(struct ml_tls *tls, SSL *ssl, int *alert)
+static int expect_same_servername(struct ml_tls *tls, int *alert)
 {
-  char name[ML_SERVERNAME_MAX + 1];
-  if (ml_tls_hello_servername(ssl, name, sizeof(name), alert) != 0) return SSL_CLIENT_HELLO_ERROR;
-  if (strcmp(name, tls->servername ? tls->servername : "") == 0) return SSL_CLIENT_HELLO_SUCCESS;
+  struct ml_tls_hello hello;
+  const char *expected = tls->servername ? tls->servername : "";
+  bool read = read_hello(tls, &hello, alert) == 0;
+  size_t len = strlen(expected);
+  bool same = read && hello.servername.len == len &&
+              (len == 0 || memcmp(hello.servername.data, expected, len) == 0);
+  ml_tls_bytes_free(&tls->hello);
+  if (same) return SSL_CLIENT_HELLO_SUCCESS;
+  if (!read) return SSL_CLIENT_HELLO_ERROR;
   *alert = SSL_AD_ILLEGAL_PARAMETER;
   ERR_raise(ERR_LIB_SSL, SSL_R_BAD_EXTENSION);
   return SSL_CLIENT_HELLO_ERROR;
@@ -46,7 +76,6 @@ static int ask_context(struct ml_tls *tls, SSL *ssl)
 static int take_context(struct ml_tls *tls, SSL *ssl)
 {
   struct ml_tls_context *context = tls->pause.context;
-  ml_tls_bytes_free(&tls->hello);
   if (!context) return 0;
   tls->pause.context = NULL;
   ml_tls_context_unref(tls->context);
@@ -120,10 +149,12 @@ int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
   (void)arg;
   struct ml_tls *tls = ml_tls_of(ssl);
   if (!tls || !tls->server) return SSL_CLIENT_HELLO_SUCCESS;
-  if (tls->hello_decided) return expect_same_servername(tls, ssl, alert);
+  if (tls->hello_decided) return expect_same_servername(tls, alert);
   if (tls->hello_step == 0 && tls->pause.phase == ML_PAUSE_IDLE) {
-    ml_tls_hello_versions(ssl, &tls->offer);
-    if (take_servername(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+    struct ml_tls_hello hello;
+    if (read_hello(tls, &hello, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+    note_versions(&tls->offer, &hello);
+    if (take_servername(tls, &hello, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
   }
   return decide(tls, ssl, alert);
 }
@@ -133,11 +164,12 @@ int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
 void ml_tls_on_message(int write_p, int version, int content_type, const void *message, size_t len,
                        SSL *ssl, void *arg)
 {
-  (void)version;
+  (void)ssl;
   struct ml_tls *tls = arg;
-  if (write_p || content_type != SSL3_RT_HANDSHAKE || len == 0) return;
-  if (*(const uint8_t *)message != SSL3_MT_CLIENT_HELLO || tls->hello_decided) return;
-  /* Without memory there is no hello to look at, which is for the owner to live with. */
-  (void)!ml_tls_bytes_set(&tls->hello, message, len);
-  SSL_set_msg_callback(ssl, NULL);
+  bool handshake =
+      content_type == SSL3_RT_HANDSHAKE || (content_type == 0 && version == SSL2_VERSION);
+  if (write_p || !handshake || len == 0 || *(const uint8_t *)message != SSL3_MT_CLIENT_HELLO)
+    return;
+  ml_tls_bytes_free(&tls->hello);
+  (void)!ml_tls_bytes_set(&tls->hello, message, len); /* read_hello notices */
 }

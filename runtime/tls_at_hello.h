@@ -10,8 +10,9 @@ enum { ML_STEP_FAILED = -1, ML_STEP_ASKED = 0, ML_STEP_NEEDLESS = 1 };
 /* SSL_CTX_set_client_hello_cb(3). Suspends until every question has its answer. */
 int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg);
 
-/* SSL_set_msg_callback(3), `arg` the engine: keeps the ClientHello, which OpenSSL shows in full
- * here alone (SSL_client_hello_get1_extensions_present(3) leaves out what it does not know). */
+/* SSL_set_msg_callback(3), `arg` the engine: keeps each ClientHello until it has been dealt with.
+ * OpenSSL shows it in full here alone (SSL_client_hello_get1_extensions_present(3) leaves out what
+ * it does not know). */
 void ml_tls_on_message(int write_p, int version, int content_type, const void *message, size_t len,
                        SSL *ssl, void *arg);
 

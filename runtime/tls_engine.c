@@ -167,13 +167,11 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
   return use_session(tls, options);
 }
 
-static int set_up_server(struct ml_tls *tls, const struct ml_tls_options *options)
+static int set_up_server(struct ml_tls *tls)
 {
   SSL_set_accept_state(tls->ssl);
-  if (options->keep_hello) {
-    SSL_set_msg_callback(tls->ssl, ml_tls_on_message);
-    SSL_set_msg_callback_arg(tls->ssl, tls);
-  }
+  SSL_set_msg_callback(tls->ssl, ml_tls_on_message);
+  SSL_set_msg_callback_arg(tls->ssl, tls);
   ml_tls_demand_certificate(tls);
   return 0;
 }
@@ -210,7 +208,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   SSL_set_bio(tls->ssl, bio, bio);
   SSL_set_app_data(tls->ssl, tls);
   if (copy_alpn(tls, options) != 0) goto fail;
-  if ((options->server ? set_up_server(tls, options) : set_up_client(tls, options)) != 0) goto fail;
+  if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
   if (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0) {
     ml_tls_free(tls);
     return -1;

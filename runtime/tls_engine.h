@@ -89,9 +89,8 @@ struct ml_tls_note {
 struct ml_tls_options {
   bool server;
   uint32_t
-      asks;        /* ML_ASKS(…) of what the owner is to be asked; 0: the engine never suspends. A
-                      client's ML_ASK_IDENTITY comes after a resumption, too, before anything is sent */
-  bool keep_hello; /* server: ml_tls_hello is wanted during ML_ASK_CONTEXT */
+      asks; /* ML_ASKS(…) of what the owner is to be asked; 0: the engine never suspends. A
+               client's ML_ASK_IDENTITY comes after a resumption, too, before anything is sent */
   bool request_cert;        /* server: ask the client for a certificate */
   bool reject_unauthorized; /* fail the handshake when the peer does not verify; else
                                ml_tls_verify_result tells */
@@ -190,8 +189,8 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls);
 enum ml_tls_state ml_tls_state(const struct ml_tls *tls);
 bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and has not failed */
 
-/* The ClientHello message as it came, its four bytes of header included, during ML_ASK_CONTEXT with
- * keep_hello; else NULL. */
+/* The ClientHello message as it came, its header included, while a question is open that it raised
+ * (tls_hello.h reads it); else NULL. */
 const uint8_t *ml_tls_hello(const struct ml_tls *tls, size_t *len);
 
 /* The session that ML_ASK_STORE is about; else NULL. The engine's reference. */

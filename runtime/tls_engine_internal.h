@@ -6,8 +6,6 @@
 #include "tls_bio.h"
 #include "tls_engine.h"
 
-#define ML_SERVERNAME_MAX 255
-
 enum ml_pause_phase {
   ML_PAUSE_IDLE,     /* nothing has been asked */
   ML_PAUSE_ASKED,    /* waiting for the owner */

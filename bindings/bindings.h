@@ -152,5 +152,6 @@ void ml_open_tls(lua_State *L);
 void ml_open_crypto(lua_State *L);
 void ml_open_x509(lua_State *L);
 void ml_open_certmaker(lua_State *L);
+void ml_open_ocsp(lua_State *L);
 
 #endif

@@ -1,14 +1,18 @@
-/* native.makeCertificate, makeRevocationList, makePfx: what the specs' certificates are made with.
+/* native.makeCertificate, makeRevocationList, makePfx, makeOcspResponse: what the specs'
+ * certificates are made with.
  *
- * The plans of runtime/certmaker.h are filled from one table each. Strings stay where they are, in
- * the tables; arrays are userdata left on the stack, so that an error on the way leaks nothing. */
+ * The plans of runtime/certmaker.h and ocspmaker.h are filled from one table each. Strings stay
+ * where they are, in the tables; arrays are userdata left on the stack, so that an error on the way
+ * leaks nothing. */
 #include "certmaker.h"
 
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <string.h>
 
 #include "bindings.h"
 #include "keys.h"
+#include "ocspmaker.h"
 #include "scratch.h"
 #include "spec.h"
 #include "x509.h"
@@ -254,10 +258,50 @@ static int native_make_pfx(lua_State *L)
   return 1;
 }
 
+static void read_statement(lua_State *L, int index, void *element)
+{
+  static const char *const statuses[] = {"good", "revoked", "unknown", NULL};
+  struct ml_ocsp_statement *statement = element;
+  statement->cert = get_cert(L, index, "cert");
+  statement->issuer = get_cert(L, index, "issuer");
+  if (!statement->cert || !statement->issuer)
+    luaL_error(L, "a certificate and its issuer are needed");
+  lua_getfield(L, index, "status");
+  statement->status = luaL_checkoption(L, lua_gettop(L), "good", statuses);
+  lua_pop(L, 1);
+  statement->reason = (int)get_number(L, index, "reason", OCSP_REVOKED_STATUS_NOSTATUS);
+  statement->revoked_at = (int64_t)get_number(L, index, "revokedAt", 0);
+  statement->this_update = (int64_t)get_number(L, index, "thisUpdate", 0);
+  statement->next_update = (int64_t)get_number(L, index, "nextUpdate", 0);
+}
+
+/* makeOcspResponse{ responseStatus=, statements={ { cert=, issuer=, status=, … } }, signer=,
+ * signerKey=, idDigest=, nonce=, spoilSignature= } → DER | nil, Error */
+static int native_make_ocsp_response(lua_State *L)
+{
+  struct ml_error err;
+  struct ml_ocsp_plan plan = {0};
+  luaL_checktype(L, 1, LUA_TTABLE);
+  plan.response_status = (int)get_number(L, 1, "responseStatus", OCSP_RESPONSE_STATUS_SUCCESSFUL);
+  plan.signer = get_cert(L, 1, "signer");
+  plan.signer_key = get_key(L, 1, "signerKey");
+  if (!plan.signer || !plan.signer_key) luaL_error(L, "a signer and its key are needed");
+  plan.id_digest = get_text(L, 1, "idDigest", NULL);
+  plan.nonce = get_text(L, 1, "nonce", &plan.nonce_len);
+  plan.spoil_signature = get_flag(L, 1, "spoilSignature");
+  plan.statements =
+      get_list(L, "statements", sizeof(*plan.statements), read_statement, &plan.statement_count);
+  BIO *scratch = ml_scratch(L);
+  if (ml_ocsp_make(scratch, &plan, &err)) return ml_fail(L, &err);
+  ml_push_scratch(L, scratch);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
     {"makeCertificate", native_make_certificate},
     {"makeRevocationList", native_make_revocation_list},
     {"makePfx", native_make_pfx},
+    {"makeOcspResponse", native_make_ocsp_response},
     {NULL, NULL},
 };
 

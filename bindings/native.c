@@ -175,9 +175,13 @@ static const luaL_Reg functions[] = {
 };
 
 static void (*const openers[])(lua_State *L) = {
-    ml_open_sock, ml_open_listener,  ml_open_timer, ml_open_process, ml_open_fs,
-    ml_open_dns,  ml_open_context,   ml_open_trust, ml_open_tls,     ml_open_crypto,
-    ml_open_x509, ml_open_certmaker, NULL,
+    ml_open_sock,    ml_open_listener,
+    ml_open_timer,   ml_open_process,
+    ml_open_fs,      ml_open_dns,
+    ml_open_context, ml_open_trust,
+    ml_open_tls,     ml_open_crypto,
+    ml_open_x509,    ml_open_certmaker,
+    ml_open_ocsp,    NULL,
 };
 
 static void set_version(lua_State *L, const char *name, const char *version)

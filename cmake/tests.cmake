@@ -67,7 +67,7 @@ if(FUZZ_CC AND NOT ML_ASAN)
     set_tests_properties(fuzz/build PROPERTIES TIMEOUT 900 FIXTURES_SETUP fuzzers
                          ENVIRONMENT "CC=${FUZZ_CC}")
     math(EXPR fuzz_timeout "${ML_FUZZ_SECONDS} + 120")
-    foreach(name hello engine context certificate)
+    foreach(name hello engine context certificate ocsp)
       add_test(NAME fuzz/${name} COMMAND ${fuzz_run} ${ML_FUZZ_SECONDS} ${fuzz_build} ${name})
       set_tests_properties(fuzz/${name} PROPERTIES TIMEOUT ${fuzz_timeout} FIXTURES_REQUIRED fuzzers)
     endforeach()

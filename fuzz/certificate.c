@@ -20,6 +20,7 @@
 #include "keys.h"
 #include "materials.h"
 #include "names.h"
+#include "ocsp.h"
 #include "random.h"
 #include "x509.h"
 
@@ -206,6 +207,7 @@ static void check_writers(X509 *cert)
   check_text(out, ml_cert_write_alt_names(out, cert), false);
   check_text(out, ml_cert_write_info_access(out, cert), true);
   check_text(out, ml_cert_write_purposes(out, cert), true);
+  check_text(out, ml_ocsp_write_url(out, cert), false);
   check_text(out, ml_cert_write_serial(out, cert), false);
   check_text(out, ml_cert_write_fingerprint(out, cert, "SHA256"), false);
   check_text(out, ml_cert_write_time(out, X509_get0_notAfter(cert)), false);

@@ -4,6 +4,7 @@
  *   <directory>/context      every material alone, pairs that belong together, one of everything
  *   <directory>/certificate  certificates as they are, and rows of names to make some of
  *   <directory>/hello        ClientHello messages, and extensions of one
+ *   <directory>/ocsp         responses as they are and by their number, under every expectation
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "expect.h"
 #include "materials.h"
 #include "random.h"
+#include "responses.h"
 #include "tls_engine.h"
 
 static const char *directory;
@@ -294,6 +296,31 @@ static void save_hellos(void)
   }
 }
 
+/* ---- Responses (ocsp.c) ---- */
+
+enum { BY_NUMBER = 32, EXPECTATIONS = 32 };
+
+static void save_responses(void)
+{
+  const struct fuzz_responses *responses = fuzz_responses();
+  struct input input;
+  char name[64];
+  for (unsigned i = 0; i < FUZZ_RESPONSES; i++) {
+    input.len = 0;
+    put_byte(&input, 0);
+    put(&input, responses->list[i].der, responses->list[i].len);
+    snprintf(name, sizeof(name), "der-%u", i);
+    save("ocsp", name, &input);
+    for (unsigned how = 0; how < EXPECTATIONS; how++) {
+      input.len = 0;
+      put_byte(&input, BY_NUMBER + how);
+      put_byte(&input, i);
+      snprintf(name, sizeof(name), "%u-%u", i, how);
+      save("ocsp", name, &input);
+    }
+  }
+}
+
 int main(int argc, char **argv)
 {
   if (argc != 2) {
@@ -314,5 +341,6 @@ int main(int argc, char **argv)
   save_names();
   save_hellos();
   save_extensions();
+  save_responses();
   return 0;
 }

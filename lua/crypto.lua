@@ -4,6 +4,7 @@ local errors = require 'moonlatch.errors'
 local hash = require 'moonlatch.crypto.hash'
 local keys = require 'moonlatch.crypto.keys'
 local native = require 'moonlatch.native'
+local ocsp = require 'moonlatch.crypto.ocsp'
 local random = require 'moonlatch.crypto.random'
 local x509 = require 'moonlatch.crypto.x509'
 
@@ -17,6 +18,7 @@ local crypto = {
   createPublicKey = keys.createPublicKey,
   createSecretKey = keys.createSecretKey,
   hash = hash.hash,
+  ocsp = ocsp,
   randomBytes = random.randomBytes,
   randomInt = random.randomInt,
   randomUUID = random.randomUUID,

@@ -284,7 +284,12 @@ bool ml_cert_seconds(const ASN1_TIME *time, int64_t *out)
 
 int ml_cert_write_serial(BIO *out, const X509 *cert)
 {
-  BIGNUM *number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(cert), NULL);
+  return ml_cert_write_integer(out, X509_get0_serialNumber(cert));
+}
+
+int ml_cert_write_integer(BIO *out, const ASN1_INTEGER *integer)
+{
+  BIGNUM *number = ASN1_INTEGER_to_BN(integer, NULL);
   char *hex = number ? BN_bn2hex(number) : NULL;
   int result = hex && BIO_puts(out, hex) > 0 ? 1 : -1;
   OPENSSL_free(hex);

@@ -48,6 +48,9 @@ bool ml_cert_seconds(const ASN1_TIME *time, int64_t *out);
 /* The serial number in capital hexadecimal digits. */
 int ml_cert_write_serial(BIO *out, const X509 *cert);
 
+/* Any number in capital hexadecimal digits. */
+int ml_cert_write_integer(BIO *out, const ASN1_INTEGER *integer);
+
 /* The digest of the whole certificate as "AB:CD:…". `algorithm` is a name of
  * EVP_get_digestbyname(3). */
 int ml_cert_write_fingerprint(BIO *out, const X509 *cert, const char *algorithm);

@@ -8,14 +8,14 @@ local FILES = {
   'lua/moonlatch/tls/connect.lua', 'lua/moonlatch/tls/context.lua', 'lua/moonlatch/tls/identity.lua',
   'lua/moonlatch/tls/protocols.lua', 'lua/moonlatch/tls/server.lua', 'lua/moonlatch/tls/socket.lua',
   'lua/moonlatch/tls/socket_facts.lua', 'lua/moonlatch/tls/trust.lua',
-  'lua/moonlatch/crypto/hash.lua', 'lua/moonlatch/crypto/keys.lua', 'lua/moonlatch/crypto/random.lua',
-  'lua/moonlatch/crypto/x509.lua',
+  'lua/moonlatch/crypto/hash.lua', 'lua/moonlatch/crypto/keys.lua', 'lua/moonlatch/crypto/ocsp.lua',
+  'lua/moonlatch/crypto/random.lua', 'lua/moonlatch/crypto/x509.lua',
 }
 
 -- What scripts never call by these names: it is behind a class, or between files.
 local INTERNAL = {
-  ['keys.wrap'] = true, ['keys.secretBytes'] = true, ['x509.wrap'] = true, ['M.from'] = true, ['M.coerce'] = true,
-  ['M.given'] = true, ['M.wire'] = true, ['trust.sequence'] = true, ['trust.install'] = true,
+  ['keys.wrap'] = true, ['keys.secretBytes'] = true, ['x509.wrap'] = true, ['x509.handle'] = true, ['M.from'] = true,
+  ['M.coerce'] = true, ['M.given'] = true, ['M.wire'] = true, ['trust.sequence'] = true, ['trust.install'] = true,
 }
 
 ---@return { name: string, parameters: string[], comment: string, body: string, line: integer }[]

@@ -33,6 +33,14 @@ local x509 = {}
 local X509Certificate = class('X509Certificate')
 x509.X509Certificate = X509Certificate
 
+local function readHandle(certificate)
+  local handle, err = native.x509(certificate)
+  if not handle then
+    error(err, 0)
+  end
+  return handle
+end
+
 --- Reads a certificate, PEM or DER.
 ---
 --- Raises ERR_INVALID_ARG_TYPE, and OpenSSL's error for what is no certificate: ERR_OSSL_PEM_NO_START_LINE and others.
@@ -42,11 +50,7 @@ function X509Certificate:init(certificate)
   if type(certificate) ~= 'string' then
     error(errors.argType('buffer', 'string', certificate), 0)
   end
-  local handle, err = native.x509(certificate)
-  if not handle then
-    error(err, 0)
-  end
-  self._handle = handle
+  self._handle = readHandle(certificate)
 end
 
 --- Wraps a native certificate.
@@ -54,6 +58,21 @@ end
 ---@return crypto.X509Certificate
 function x509.wrap(handle)
   return setmetatable({ _handle = handle }, X509Certificate.metatable)
+end
+
+--- The native certificate of an X509Certificate, or of PEM or DER.
+---
+--- Raises ERR_INVALID_ARG_TYPE with the argument's name, and OpenSSL's error for what is no certificate.
+---@param certificate string|crypto.X509Certificate
+---@param argument string
+---@return userdata
+function x509.handle(certificate, argument)
+  if class.isInstance(certificate, X509Certificate) then
+    return certificate._handle
+  elseif type(certificate) ~= 'string' then
+    error(errors.argType(argument, { 'string', 'X509Certificate' }, certificate), 0)
+  end
+  return readHandle(certificate)
 end
 
 local function first(method, ...)

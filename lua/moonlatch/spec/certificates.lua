@@ -357,6 +357,62 @@ function Identity:crl(options)
   })
 end
 
+-- OCSPResponseStatus (RFC 6960, 4.2.1) and CRLReason (RFC 5280, 5.3.1).
+local RESPONSE_STATUSES = {
+  successful = 0, malformedRequest = 1, internalError = 2, tryLater = 3, sigRequired = 5, unauthorized = 6,
+}
+local REASONS = {
+  unspecified = 0, keyCompromise = 1, cACompromise = 2, affiliationChanged = 3, superseded = 4,
+  cessationOfOperation = 5, certificateHold = 6, removeFromCRL = 8,
+}
+
+---@class moonlatch.spec.OcspOptions
+---@field status? 'good'|'revoked'|'unknown'  'good' when left out
+---@field reason? string      of a revoked one: 'keyCompromise', …
+---@field revokedAt? number   as validFrom; an hour ago when left out
+---@field thisUpdate? number  an hour ago when left out
+---@field nextUpdate? number|false  in a day when left out; false says nothing
+---@field signer? moonlatch.spec.Identity  this authority itself when left out
+---@field others? moonlatch.spec.Identity[]  certificates that the response is about before this one
+---@field responseStatus? string  'successful' when left out
+---@field idDigest? string    'SHA1' when left out
+---@field nonce? string
+---@field spoilSignature? boolean
+
+--- An OCSP response about a certificate that this authority issued.
+---@param identity moonlatch.spec.Identity
+---@param options? moonlatch.spec.OcspOptions
+---@return string der
+function Identity:ocspResponse(identity, options)
+  options = options or {}
+  local signer = options.signer or self
+  local statements = {}
+  local function say(of)
+    statements[#statements + 1] = {
+      cert = of.handles.cert,
+      issuer = self.handles.cert,
+      status = options.status,
+      reason = options.reason and REASONS[options.reason],
+      revokedAt = moment(options.revokedAt, -HOUR),
+      thisUpdate = moment(options.thisUpdate, -HOUR),
+      nextUpdate = options.nextUpdate ~= false and moment(options.nextUpdate, DAY) or nil,
+    }
+  end
+  for _, other in ipairs(options.others or {}) do
+    say(other)
+  end
+  say(identity)
+  return must(native.makeOcspResponse {
+    responseStatus = RESPONSE_STATUSES[options.responseStatus or 'successful'],
+    statements = statements,
+    signer = signer.handles.cert,
+    signerKey = signer.handles.key,
+    idDigest = options.idDigest,
+    nonce = options.nonce,
+    spoilSignature = options.spoilSignature,
+  })
+end
+
 --- A PKCS#12 file of the key, the certificate and everything that issued it.
 ---@param passphrase? string
 ---@return string der

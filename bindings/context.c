@@ -45,7 +45,7 @@ static const struct ml_option options[] = {
     {"sessionIdContext", ML_OPTION_BYTES, FIELD(session_id_context), FIELD(session_id_context_len)},
     {"application", ML_OPTION_STRING, FIELD(application), 0},
     {"sessionTimeout", ML_OPTION_LONG, FIELD(session_timeout), 0},
-    {"ticketKeys", ML_OPTION_STRING, FIELD(ticket_keys), 0},
+    {"ticketKeys", ML_OPTION_BYTES, FIELD(ticket_keys), FIELD(ticket_keys_len)},
     {NULL, ML_OPTION_BOOL, 0, 0},
 };
 
@@ -53,15 +53,11 @@ static const struct ml_option options[] = {
 static int context_new(lua_State *L)
 {
   struct ml_tls_context_options wanted;
-  size_t keys_len;
   struct ml_error err;
   memset(&wanted, 0, sizeof(wanted));
   struct context_object *self = ml_object_new(L, sizeof(*self));
   int handle = lua_gettop(L);
   ml_options_read(L, 1, options, &wanted);
-  lua_getfield(L, 1, "ticketKeys");
-  if (lua_tolstring(L, -1, &keys_len) && keys_len != ML_TICKET_KEYS_SIZE)
-    return luaL_error(L, "ticketKeys: 48 bytes expected");
   if (ml_tls_context_new(&self->context, &wanted, &err) != 0) return ml_raise(L, &err);
   lua_pushvalue(L, handle);
   return 1;
@@ -92,20 +88,23 @@ static struct ml_tls_context *self_context(lua_State *L)
   return living(L, ml_object_self(L));
 }
 
+/* getTicketKeys() → all of them, one after the other */
 static int context_get_ticket_keys(lua_State *L)
 {
-  uint8_t keys[ML_TICKET_KEYS_SIZE];
-  ml_tls_context_get_ticket_keys(self_context(L), keys);
-  lua_pushlstring(L, (const char *)keys, sizeof(keys));
+  size_t len;
+  const uint8_t *keys = ml_tls_context_ticket_keys(self_context(L), &len);
+  lua_pushlstring(L, (const char *)keys, len);
   return 1;
 }
 
+/* setTicketKeys(keys), one after the other */
 static int context_set_ticket_keys(lua_State *L)
 {
   size_t len;
+  struct ml_error err;
   const char *keys = luaL_checklstring(L, 2, &len);
-  luaL_argcheck(L, len == ML_TICKET_KEYS_SIZE, 2, "48 bytes expected");
-  ml_tls_context_set_ticket_keys(self_context(L), (const uint8_t *)keys);
+  if (ml_tls_context_set_ticket_keys(self_context(L), (const uint8_t *)keys, len, &err) != 0)
+    return ml_raise(L, &err);
   return 0;
 }
 

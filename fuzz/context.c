@@ -241,8 +241,8 @@ static void read_choice(struct request *request, uint8_t kind, struct reader *pi
     options->session_id_context_len = piece->left;
     break;
   default:
-    if (piece->left < ML_TICKET_KEYS_SIZE) break;
     options->ticket_keys = (uint8_t *)keep(request, piece->data, piece->left, false);
+    options->ticket_keys_len = piece->left;
   }
 }
 
@@ -337,12 +337,14 @@ static bool is_quick(const SSL_CTX *ssl)
 
 static void use(struct ml_tls_context *context, uint8_t flags)
 {
-  uint8_t keys[2][ML_TICKET_KEYS_SIZE];
+  uint8_t keys[ML_TICKET_KEYS_SIZE];
+  size_t len;
   struct ml_error err;
-  ml_tls_context_get_ticket_keys(context, keys[0]);
-  ml_tls_context_set_ticket_keys(context, keys[0]);
-  ml_tls_context_get_ticket_keys(context, keys[1]);
-  EXPECT(memcmp(keys[0], keys[1], sizeof(keys[0])) == 0);
+  memcpy(keys, ml_tls_context_ticket_keys(context, &len), sizeof(keys));
+  EXPECT(len > 0 && len % ML_TICKET_KEYS_SIZE == 0);
+  EXPECT(ml_tls_context_set_ticket_keys(context, keys, sizeof(keys), &err) == 0);
+  EXPECT(memcmp(ml_tls_context_ticket_keys(context, &len), keys, sizeof(keys)) == 0);
+  EXPECT(len == sizeof(keys));
   if (flags & 4) ml_tls_context_enable_keylog(context);
   SSL *ssl = SSL_new(ml_tls_context_ssl(plain));
   EXPECT(ssl);

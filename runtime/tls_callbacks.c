@@ -138,7 +138,8 @@ static bool proves_too_little(const struct ml_tls *tls, SSL_SESSION *session)
 }
 
 /* SSL_CTX_set_session_ticket_cb(3). Such a session is not refused, it just does not help: the
- * client is asked for its certificate in a full handshake. */
+ * client is asked for its certificate in a full handshake. Under TLS 1.3 a ticket that was used is
+ * always replaced: a client must not show one twice (RFC 8446, C.4). */
 static SSL_TICKET_RETURN on_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
                                           size_t name_len, SSL_TICKET_STATUS status, void *arg)
 {
@@ -147,7 +148,9 @@ static SSL_TICKET_RETURN on_ticket_opened(SSL *ssl, SSL_SESSION *session, const 
   case SSL_TICKET_SUCCESS:
   case SSL_TICKET_SUCCESS_RENEW:
     if (proves_too_little(ml_tls_of(ssl), session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
-    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+    if (status == SSL_TICKET_SUCCESS_RENEW || SSL_version(ssl) == TLS1_3_VERSION)
+      return SSL_TICKET_RETURN_USE_RENEW;
+    return SSL_TICKET_RETURN_USE;
   case SSL_TICKET_EMPTY:
   case SSL_TICKET_NO_DECRYPT:
     return SSL_TICKET_RETURN_IGNORE_RENEW;

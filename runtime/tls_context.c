@@ -4,7 +4,6 @@
 #include <malloc.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,7 @@ struct ml_tls_context {
   uint8_t session_id_context[SSL_MAX_SID_CTX_LENGTH];
   unsigned session_id_context_len;
   struct ml_tls_client_policy client_policy;
-  struct ml_tls_ticket_keys ticket_keys;
+  struct ml_ticket_ring tickets;
   int dh_bits;   /* of the parameters given; 0: none */
   char *sigalgs; /* as given, or NULL */
   char *groups;  /* as given, for connections that switch to this context; NULL: OpenSSL's choice */
@@ -231,10 +230,9 @@ static int use_sessions(struct ml_tls_context *context,
     SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
     SSL_CTX_set_num_tickets(ssl, 0);
   }
-  if (options->ticket_keys)
-    ml_tls_context_set_ticket_keys(context, options->ticket_keys);
-  else if (RAND_bytes((uint8_t *)&context->ticket_keys, sizeof(context->ticket_keys)) != 1)
-    goto fail;
+  if (ml_ticket_ring_set(&context->tickets, options->ticket_keys, options->ticket_keys_len, err) !=
+      0)
+    return -1;
   if (options->session_id_context) {
     if (SSL_CTX_set_session_id_context(ssl, options->session_id_context,
                                        (unsigned)options->session_id_context_len) != 1)
@@ -314,7 +312,7 @@ void ml_tls_context_unref(struct ml_tls_context *context)
 {
   if (!context || --context->refs > 0) return;
   SSL_CTX_free(context->ssl);
-  OPENSSL_cleanse(&context->ticket_keys, sizeof(context->ticket_keys));
+  ml_ticket_ring_free(&context->tickets);
   free(context->groups);
   free(context->sigalgs);
   free(context);
@@ -412,17 +410,19 @@ void ml_tls_context_enable_keylog(struct ml_tls_context *context)
   ml_tls_install_keylog(context->ssl);
 }
 
-void ml_tls_context_get_ticket_keys(const struct ml_tls_context *context, uint8_t *keys)
+const uint8_t *ml_tls_context_ticket_keys(const struct ml_tls_context *context, size_t *len)
 {
-  memcpy(keys, &context->ticket_keys, sizeof(context->ticket_keys));
+  *len = context->tickets.count * ML_TICKET_KEYS_SIZE;
+  return (const uint8_t *)context->tickets.keys;
 }
 
-void ml_tls_context_set_ticket_keys(struct ml_tls_context *context, const uint8_t *keys)
+int ml_tls_context_set_ticket_keys(struct ml_tls_context *context, const uint8_t *keys, size_t len,
+                                   struct ml_error *err)
 {
-  memcpy(&context->ticket_keys, keys, sizeof(context->ticket_keys));
+  return ml_ticket_ring_set(&context->tickets, keys, len, err);
 }
 
-const struct ml_tls_ticket_keys *ml_tls_context_tickets(const struct ml_tls_context *context)
+const struct ml_ticket_ring *ml_tls_context_tickets(const struct ml_tls_context *context)
 {
-  return &context->ticket_keys;
+  return &context->tickets;
 }

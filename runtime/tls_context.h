@@ -73,7 +73,9 @@ struct ml_tls_context_options {
   size_t session_id_context_len;
   const char *application;    /* names the program in the derived session id context; may be NULL */
   long session_timeout;       /* seconds; 0: OpenSSL's default, 300; negative: none are given */
-  const uint8_t *ticket_keys; /* ML_TICKET_KEYS_SIZE bytes: name, HMAC, AES; NULL: random */
+  const uint8_t *ticket_keys; /* ML_TICKET_KEYS_SIZE bytes each (name, HMAC, AES): the first seals
+                                 tickets, all open them; NULL: random */
+  size_t ticket_keys_len;
 };
 
 /* Builds a context. On failure *out is untouched and err tells OpenSSL's reason. The session id
@@ -116,10 +118,13 @@ ML_MUST_CHECK int ml_tls_context_show_identity(const struct ml_tls_context *cont
  * Idempotent; costs each handshake a few microseconds, so it is off until somebody listens. */
 void ml_tls_context_enable_keylog(struct ml_tls_context *context);
 
-/* Ticket keys, ML_TICKET_KEYS_SIZE bytes in Node's layout. Setting affects handshakes from now on.
- */
-void ml_tls_context_get_ticket_keys(const struct ml_tls_context *context, uint8_t *keys);
-void ml_tls_context_set_ticket_keys(struct ml_tls_context *context, const uint8_t *keys);
+/* Ticket keys, ML_TICKET_KEYS_SIZE bytes each in Node's layout, one after the other; the first
+ * seal. The context's, until it gets others. Setting affects handshakes from now on; -1 (no whole
+ * number of keys, or no memory): it has what it had. */
+const uint8_t *ml_tls_context_ticket_keys(const struct ml_tls_context *context, size_t *len);
+ML_MUST_CHECK int ml_tls_context_set_ticket_keys(struct ml_tls_context *context,
+                                                 const uint8_t *keys, size_t len,
+                                                 struct ml_error *err);
 
 /* What `no own trust` means, for contexts built after the call. use_openssl_ca: OpenSSL's default
  * locations with SSL_CERT_FILE and SSL_CERT_DIR; otherwise the locations OpenSSL was built with,

@@ -11,6 +11,7 @@
 #include "tls_engine_internal.h"
 #include "tls_explain.h"
 #include "tls_policy.h"
+#include "tls_sessions.h"
 
 #define RECORD_SIZE ((size_t)SSL3_RT_MAX_PLAIN_LENGTH)
 #define RECORD_OVERHEAD ((size_t)96) /* header 5, IV 16, SHA-384 MAC 48, padding 16: never more */
@@ -141,17 +142,6 @@ static int copy_alpn(struct ml_tls *tls, const struct ml_tls_options *options)
   return 0;
 }
 
-static int use_session(struct ml_tls *tls, const struct ml_tls_options *options)
-{
-  if (!options->session) return 0;
-  const unsigned char *data = options->session;
-  SSL_SESSION *session = d2i_SSL_SESSION(NULL, &data, (long)options->session_len);
-  if (!session) return -1;
-  int ok = SSL_set_session(tls->ssl, session);
-  SSL_SESSION_free(session);
-  return ok == 1 ? 0 : -1;
-}
-
 static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *options)
 {
   SSL_set_connect_state(tls->ssl);
@@ -164,7 +154,8 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
     tls->servername = strdup(options->servername);
     if (!tls->servername || SSL_set_tlsext_host_name(tls->ssl, options->servername) != 1) return -1;
   }
-  return use_session(tls, options);
+  if (!options->session) return 0;
+  return ml_tls_sessions_offer(tls, options->session, options->session_len);
 }
 
 static int set_up_server(struct ml_tls *tls)
@@ -235,6 +226,7 @@ void ml_tls_free(struct ml_tls *tls)
   ml_buf_free(&tls->io.out);
   ml_buf_free(&tls->kept);
   free_notes(tls);
+  ml_tls_sessions_free(tls);
   X509_free(tls->candidate);
   sk_X509_pop_free(tls->candidate_chain, X509_free);
   ml_tls_pause_end(tls);
@@ -309,6 +301,7 @@ static enum ml_tls_result open_connection(struct ml_tls *tls)
     return fail_with(tls, &err);
   }
   ml_tls_set_state(tls, ML_TLS_OPEN);
+  ml_tls_sessions_free(tls);
   X509_free(tls->candidate);
   tls->candidate = NULL;
   return ML_TLS_OK;
@@ -358,6 +351,7 @@ static enum ml_tls_result advance(struct ml_tls *tls)
   switch (why) {
   case SSL_ERROR_NONE:
     ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+    ml_tls_sessions_note_renewal(tls);
     if (SSL_session_reused(tls->ssl)) return judge_resumption(tls);
     return open_connection(tls);
   case SSL_ERROR_WANT_READ:

@@ -67,6 +67,8 @@ struct ml_tls {
   uint8_t *alpn;
   size_t alpn_len;
 
+  SSL_SESSION *offered; /* client: the session it came with, until the handshake is over */
+
   struct ml_pause pause;
   X509 *candidate;                  /* the peer's leaf while the identity is asked */
   STACK_OF(X509) * candidate_chain; /* the chain OpenSSL built for it */

@@ -511,24 +511,46 @@ static void test_revocation(void **state)
   free(foreign);
 }
 
+static void expect_ticket_keys(const struct ml_tls_context *context, const uint8_t *keys,
+                               size_t len)
+{
+  size_t got;
+  const uint8_t *have = ml_tls_context_ticket_keys(context, &got);
+  assert_int_equal(got, len);
+  assert_memory_equal(have, keys, len);
+}
+
 static void test_ticket_keys_are_kept_as_given(void **state)
 {
   (void)state;
-  uint8_t keys[ML_TICKET_KEYS_SIZE], out[ML_TICKET_KEYS_SIZE];
+  uint8_t keys[2 * ML_TICKET_KEYS_SIZE];
+  struct ml_error err;
   for (size_t i = 0; i < sizeof(keys); i++)
     keys[i] = (uint8_t)i;
-  struct ml_tls_context_options options = {.own_trust = true, .ticket_keys = keys};
+  struct ml_tls_context_options options = {
+      .own_trust = true, .ticket_keys = keys, .ticket_keys_len = sizeof(keys)};
   struct ml_tls_context *context = accept(&options);
-  ml_tls_context_get_ticket_keys(context, out);
-  assert_memory_equal(keys, out, sizeof(keys));
-  const struct ml_tls_ticket_keys *parts = ml_tls_context_tickets(context);
-  assert_int_equal(parts->name[0], 0);
-  assert_int_equal(parts->hmac[0], 16);
-  assert_int_equal(parts->aes[0], 32);
-  keys[0] = 99;
-  ml_tls_context_set_ticket_keys(context, keys);
-  ml_tls_context_get_ticket_keys(context, out);
-  assert_int_equal(out[0], 99);
+  expect_ticket_keys(context, keys, sizeof(keys));
+  const struct ml_ticket_ring *ring = ml_tls_context_tickets(context);
+  assert_int_equal(ring->count, 2);
+  assert_int_equal(ring->keys[0].name[0], 0);
+  assert_int_equal(ring->keys[0].hmac[0], 16);
+  assert_int_equal(ring->keys[0].aes[0], 32);
+  assert_int_equal(ring->keys[1].name[0], 48);
+  for (size_t len = 0; len <= sizeof(keys); len++) {
+    bool whole = len == ML_TICKET_KEYS_SIZE || len == sizeof(keys);
+    keys[0]++;
+    assert_int_equal(ml_tls_context_set_ticket_keys(context, keys, len, &err), whole ? 0 : -1);
+    if (whole)
+      expect_ticket_keys(context, keys, len);
+    else
+      assert_string_equal(err.code, "ERR_INVALID_ARG_VALUE");
+  }
+  /* Random ones, for who has none. */
+  assert_int_equal(ml_tls_context_set_ticket_keys(context, NULL, 0, &err), 0);
+  size_t len;
+  assert_memory_not_equal(ml_tls_context_ticket_keys(context, &len), keys, ML_TICKET_KEYS_SIZE);
+  assert_int_equal(len, ML_TICKET_KEYS_SIZE);
   ml_tls_context_unref(context);
 }
 

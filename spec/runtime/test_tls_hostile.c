@@ -64,6 +64,7 @@ static struct ml_tls_context *build(const struct setting *setting, int version)
                                            .min_version = version,
                                            .max_version = version,
                                            .ticket_keys = setting->ticket_keys,
+                                           .ticket_keys_len = ML_TICKET_KEYS_SIZE,
                                            .session_id_context = setting->id,
                                            .session_id_context_len = setting->id_len};
   if (setting->trusted) {

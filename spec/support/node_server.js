@@ -4,6 +4,8 @@
 //   OTHER_CERT, OTHER_KEY   served under the name OTHER_NAME
 //   ALPN                    names with commas between
 //   MAX_VERSION             "TLSv1.2"
+//   TICKET_KEYS             48 bytes, in hexadecimal digits
+//   SESSION_ID_CONTEXT      a string
 //   REQUEST_CERT=yes        asks for client certificates; REJECT=no takes bad ones too
 //
 // Prints "port=…" when it listens. It ends when its standard input does.
@@ -22,6 +24,8 @@ const server = tls.createServer({
   ca: env.CA || undefined,
   maxVersion: env.MAX_VERSION || undefined,
   ALPNProtocols: env.ALPN ? env.ALPN.split(',') : undefined,
+  ticketKeys: env.TICKET_KEYS ? Buffer.from(env.TICKET_KEYS, 'hex') : undefined,
+  sessionIdContext: env.SESSION_ID_CONTEXT || undefined,
   requestCert: env.REQUEST_CERT === 'yes',
   rejectUnauthorized: env.REJECT !== 'no',
 }, (socket) => {

@@ -2,6 +2,7 @@
 --- native context is told.
 local errors = require 'moonlatch.errors'
 local constants = require 'constants'
+local ticketKeys = require 'moonlatch.tls.ticket_keys'
 local tls = require 'moonlatch.tls.namespace'
 local trust = require 'moonlatch.tls.trust'
 
@@ -88,9 +89,10 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     they are derived from the program, its certificates and its trust. ERR_SSL_SSL_SESSION_ID_CONTEXT_TOO_LONG.
 ---@field sessionTimeout? integer
 ---     Seconds for which a session can be resumed, 300 when left out; 0: not at all. ERR_OUT_OF_RANGE: negative.
----@field ticketKeys? string
+---@field ticketKeys? string|string[]
 ---     48 bytes that seal session tickets, shared by servers that are to resume each other's sessions; random when left
----     out. ERR_INVALID_ARG_VALUE: another length.
+---     out. Of a list the first seal, and all open: see server:setTicketKeys. ERR_INVALID_ARG_VALUE: another length,
+---     an empty list.
 ---@field privateKeyEngine? string
 ---     An OpenSSL engine (its id, or the path of its shared object) that has the key privateKeyIdentifier.
 ---     ERR_INVALID_ARG_VALUE: without privateKeyIdentifier; ERR_CRYPTO_CUSTOM_ENGINE_NOT_SUPPORTED: an OpenSSL without
@@ -305,11 +307,7 @@ local function sessions(options, target)
     target.sessionIdContext = checkText('sessionIdContext', options.sessionIdContext)
   end
   if given(options.ticketKeys) then
-    local keys = checkText('ticketKeys', options.ticketKeys)
-    if #keys ~= 48 then
-      raise(errors.argValue('options.ticketKeys', #keys, 'must be exactly 48 bytes'))
-    end
-    target.ticketKeys = keys
+    target.ticketKeys = ticketKeys.join(options.ticketKeys, 'options.ticketKeys')
   end
   if options.sessionTimeout ~= nil then
     validate.integer(options.sessionTimeout, 'options.sessionTimeout', 0, 2 ^ 31 - 1)

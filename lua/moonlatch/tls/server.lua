@@ -6,6 +6,7 @@ local context = require 'moonlatch.tls.context'
 local Names = require 'moonlatch.tls.names'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local protocols = require 'moonlatch.tls.protocols'
+local ticketKeys = require 'moonlatch.tls.ticket_keys'
 local TLSSocket = require 'moonlatch.tls.socket'
 local tls = require 'moonlatch.tls.namespace'
 
@@ -15,7 +16,6 @@ local type, pairs = type, pairs
 
 local HANDSHAKE_TIMEOUT = 120000 -- ms
 local SESSION_TIMEOUT = 300 -- s
-local TICKET_KEYS_SIZE = 48
 
 ---@class tls.Server: net.Server
 local Server = class('Server', net.Server)
@@ -166,7 +166,8 @@ function Server:addContext(hostname, options)
   end
 end
 
---- Replaces the server's context. Connections that exist keep theirs.
+--- Replaces the server's context. Connections that exist keep theirs. Options without `ticketKeys` leave the server
+--- those that it has.
 ---
 --- Raises ERR_INVALID_ARG_TYPE and what tls.createSecureContext raises; the server then keeps what it has.
 ---@param options table
@@ -175,30 +176,35 @@ function Server:setSecureContext(options)
   if type(options) ~= 'table' then
     error(errors.argType('options', 'Object', options), 0)
   end
-  self._context = context.from(options) or serverContext(options)
+  local ready = context.from(options)
+  if not ready then
+    options = copy(options)
+    options.ticketKeys = options.ticketKeys or self:getTicketKeys(true)
+    ready = serverContext(options)
+  end
+  self._context = ready
   renew(self)
 end
 
 --- The 48 bytes that session tickets are sealed with: 16 of name, 16 of HMAC key, 16 of AES key.
----@return string
+---@param all? boolean  a list of them and of those behind them, which only open tickets
+---@return string|string[]
 ---@source Node.js server.getTicketKeys()
-function Server:getTicketKeys()
-  return self._context.context:getTicketKeys()
+function Server:getTicketKeys(all)
+  local keys = ticketKeys.split(self._context.context:getTicketKeys())
+  return all and keys or keys[1]
 end
 
---- Sets what session tickets are sealed with, for handshakes from now on.
+--- Sets what session tickets are sealed with, for handshakes from now on. Of a list the first seal, and all open: who
+--- puts new keys in front, and keeps the old ones behind them for as long as a session lives, drops nobody. A ticket
+--- under old keys is replaced when it is used.
 ---
---- Raises ERR_INVALID_ARG_TYPE for anything but a string, ERR_INVALID_ARG_VALUE for another length than 48.
----@param keys string  48 bytes; for handshakes from now on
+--- Raises ERR_INVALID_ARG_TYPE for anything but a string or a list of strings, ERR_INVALID_ARG_VALUE for another length
+--- than 48 and for an empty list.
+---@param keys string|string[]  48 bytes each
 ---@source Node.js server.setTicketKeys()
 function Server:setTicketKeys(keys)
-  if type(keys) ~= 'string' then
-    error(errors.argType('buffer', 'string', keys), 0)
-  end
-  if #keys ~= TICKET_KEYS_SIZE then
-    error(errors.argValue('keys', #keys, 'must be exactly 48 bytes'), 0)
-  end
-  self._context.context:setTicketKeys(keys)
+  self._context.context:setTicketKeys(ticketKeys.join(keys, 'buffer', 'keys'))
 end
 
 return Server

@@ -98,7 +98,7 @@ TLSSocket._established = false   -- the handshake is over
 TLSSocket._released = false      -- the script has been given the socket: its errors are 'error' events
 TLSSocket._reported = false      -- the server has been told of the failure
 TLSSocket._keyCert = false       -- the context of setKeyCert
-TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _session
+TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _sessions
 
 --- What init and the server's quick way share.
 ---@package
@@ -176,7 +176,7 @@ end
 -- What one connection has shown is not to be believed of the next. Without these fields the class's stand.
 local PER_CONNECTION = {
   'authorized', 'authorizationError', 'alpnProtocol', 'servername', 'secureConnecting', '_established', '_released',
-  '_reported', '_verified', '_session', '_identityError', '_scriptError',
+  '_reported', '_verified', '_sessions', '_identityError', '_scriptError',
 }
 
 --- The socket is to connect again.
@@ -216,10 +216,13 @@ local function secureClient(self)
   judge(self)
   self._released = true
   self:emit('secureConnect')
-  local session = self._session
-  self._verified, self._session = true, nil
-  if session and not self.destroyed then
-    self:emit('session', session)
+  local sessions = self._sessions
+  self._verified, self._sessions = true, nil
+  for i = 1, sessions and #sessions or 0 do
+    if self.destroyed then
+      return
+    end
+    self:emit('session', sessions[i])
   end
 end
 
@@ -246,7 +249,8 @@ function TLSSocket:_onSession(session)
   if self._verified then
     self:emit('session', session)
   else
-    self._session = session
+    self._sessions = self._sessions or {}
+    table.insert(self._sessions, session)
   end
 end
 

@@ -22,6 +22,7 @@ static const struct ml_option options[] = {
     {"minDhBits", ML_OPTION_INT, FIELD(min_dh_bits), 0},
     {"servername", ML_OPTION_STRING, FIELD(servername), 0},
     {"alpn", ML_OPTION_BYTES, FIELD(alpn), FIELD(alpn_len)},
+    {"npn", ML_OPTION_BYTES, FIELD(npn), FIELD(npn_len)},
     {"session", ML_OPTION_BYTES, FIELD(session), FIELD(session_len)},
     {NULL, ML_OPTION_BOOL, 0, 0},
 };

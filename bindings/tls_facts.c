@@ -34,6 +34,17 @@ static int fact_alpn(lua_State *L)
   return 1;
 }
 
+/* npnProtocol() → string | nil */
+static int fact_npn(lua_State *L)
+{
+  size_t len;
+  struct ml_tls *tls = ml_tls_self(L);
+  const uint8_t *name = tls ? ml_tls_npn_protocol(tls, &len) : NULL;
+  if (!name) return 0;
+  lua_pushlstring(L, (const char *)name, len);
+  return 1;
+}
+
 /* protocol() → "TLSv1.3" */
 static int fact_protocol(lua_State *L)
 {
@@ -268,6 +279,7 @@ static int fact_max_send_fragment(lua_State *L)
 const luaL_Reg ml_tls_facts[] = {
     {"servername", fact_servername},
     {"alpnProtocol", fact_alpn},
+    {"npnProtocol", fact_npn},
     {"protocol", fact_protocol},
     {"cipher", fact_cipher},
     {"verifyError", fact_verify_error},

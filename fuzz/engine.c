@@ -149,7 +149,8 @@ static void answer(struct end *end, uint8_t how)
   struct ml_tls_question question = ml_tls_question(end->tls);
   uint32_t token = question.token + (how >> 6 == 3);
   bool right = token == question.token && question.ask != ML_ASK_NONE;
-  static const uint8_t junk[16] = "\x30\x82\x01";
+  static const char *const data[] = {NULL, "h2", "http/1.1", "\x30\x82\x01"};
+  const char *chosen = data[how / 4 % 4];
   struct ml_tls_context *choice[] = {NULL, contexts[how % VERSIONS], other};
   int result;
   switch (how % 4) {
@@ -162,7 +163,8 @@ static void answer(struct end *end, uint8_t how)
     EXPECT(result == (right && question.ask == ML_ASK_IDENTITY ? 0 : -1));
     break;
   case 2:
-    result = ml_tls_answer_data(end->tls, token, how & 16 ? junk : NULL, how & 15);
+    result =
+        ml_tls_answer_data(end->tls, token, (const uint8_t *)chosen, chosen ? strlen(chosen) : 0);
     EXPECT(result ==
            (right && question.ask != ML_ASK_CONTEXT && question.ask != ML_ASK_IDENTITY ? 0 : -1));
     break;
@@ -190,6 +192,9 @@ static void look(const struct end *end)
   bool absent;
   (void)ml_tls_verify_result(end->tls, &absent);
   (void)ml_tls_servername(end->tls);
+  size_t len;
+  const uint8_t *protocol = ml_tls_npn_protocol(end->tls, &len);
+  EXPECT((protocol != NULL) == (len > 0));
   sk_X509_pop_free(ml_tls_peer_chain(end->tls), X509_free);
   EXPECT(absent == !ml_tls_peer_certificate(end->tls));
 }
@@ -245,7 +250,9 @@ static struct ml_tls *open_end(bool server, uint8_t flags, int version)
                                    .want_keylog = true,
                                    .servername = server ? NULL : "fuzz.test",
                                    .alpn = alpn,
-                                   .alpn_len = flags & 16 ? sizeof(alpn) - 1 : 3};
+                                   .alpn_len = flags & 16 ? sizeof(alpn) - 1 : 3,
+                                   .npn = alpn,
+                                   .npn_len = flags & 64 ? sizeof(alpn) - 1 : 0};
   if (!server && flags & 32 && session_lens[version]) {
     options.session = sessions[version];
     options.session_len = session_lens[version];

@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls_alpn.h"
 #include "tls_hello.h"
 #include "tls_policy.h"
 
 /* ---- The hello ---- */
 
-/* Reads the ClientHello that OpenSSL is at. */
-static int read_hello(struct ml_tls *tls, struct ml_tls_hello *hello, int *alert)
+int ml_tls_read_hello(struct ml_tls *tls, struct ml_tls_hello *hello, int *alert)
 {
   int reason = ERR_R_MALLOC_FAILURE;
   *alert = SSL_AD_INTERNAL_ERROR;
@@ -47,16 +47,21 @@ static int take_servername(struct ml_tls *tls, const struct ml_tls_hello *hello,
   return -1;
 }
 
-/* The ClientHello after a HelloRetryRequest may not ask for another name (RFC 8446, 4.1.2): the
- * context was chosen by the first. */
-static int expect_same_servername(struct ml_tls *tls, int *alert)
+static bool same_servername(const struct ml_tls *tls, const struct ml_tls_hello *hello)
+{
+  const char *expected = tls->servername ? tls->servername : "";
+  size_t len = strlen(expected);
+  return hello->servername.len == len &&
+         (len == 0 || memcmp(hello->servername.data, expected, len) == 0);
+}
+
+/* The ClientHello after a HelloRetryRequest may not ask for another name or offer other protocols
+ * (RFC 8446, 4.1.2): what was decided by the first stays. */
+static int expect_same_hello(struct ml_tls *tls, int *alert)
 {
   struct ml_tls_hello hello;
-  const char *expected = tls->servername ? tls->servername : "";
-  bool read = read_hello(tls, &hello, alert) == 0;
-  size_t len = strlen(expected);
-  bool same = read && hello.servername.len == len &&
-              (len == 0 || memcmp(hello.servername.data, expected, len) == 0);
+  bool read = ml_tls_read_hello(tls, &hello, alert) == 0;
+  bool same = read && same_servername(tls, &hello) && ml_tls_alpn_unchanged(tls, &hello);
   ml_tls_bytes_free(&tls->hello);
   if (same) return SSL_CLIENT_HELLO_SUCCESS;
   if (!read) return SSL_CLIENT_HELLO_ERROR;
@@ -105,6 +110,7 @@ static const struct {
   int (*end)(struct ml_tls *, SSL *);
 } steps[] = {
     {ML_ASK_CONTEXT, ask_context, take_context},
+    {ML_ASK_ALPN, ml_tls_ask_alpn, ml_tls_take_alpn},
 };
 #define STEPS (sizeof(steps) / sizeof(*steps))
 
@@ -149,10 +155,10 @@ int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
   (void)arg;
   struct ml_tls *tls = ml_tls_of(ssl);
   if (!tls || !tls->server) return SSL_CLIENT_HELLO_SUCCESS;
-  if (tls->hello_decided) return expect_same_servername(tls, alert);
+  if (tls->hello_decided) return expect_same_hello(tls, alert);
   if (tls->hello_step == 0 && tls->pause.phase == ML_PAUSE_IDLE) {
     struct ml_tls_hello hello;
-    if (read_hello(tls, &hello, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+    if (ml_tls_read_hello(tls, &hello, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
     note_versions(&tls->offer, &hello);
     if (take_servername(tls, &hello, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
   }

@@ -3,9 +3,14 @@
 #define ML_TLS_AT_HELLO_H
 
 #include "tls_engine_internal.h"
+#include "tls_hello.h"
 
 /* How a question at the ClientHello begins. */
 enum { ML_STEP_FAILED = -1, ML_STEP_ASKED = 0, ML_STEP_NEEDLESS = 1 };
+
+/* Reads the ClientHello that OpenSSL is at, for steps too: what `hello` points to is there until
+ * all questions have been answered. -1, with the reason raised: see ml_tls_hello_parse. */
+ML_MUST_CHECK int ml_tls_read_hello(struct ml_tls *tls, struct ml_tls_hello *hello, int *alert);
 
 /* SSL_CTX_set_client_hello_cb(3). Suspends until every question has its answer. */
 int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg);

@@ -1,5 +1,6 @@
 #include "tls_callbacks.h"
 
+#include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
 #include "tls_tickets.h"
@@ -89,19 +90,6 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
   return 1;
 }
 
-/* SSL_CTX_set_alpn_select_cb(3): the server's order decides; nothing in common is fatal (RFC
- * 7301, 3.2). */
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
-                   const unsigned char *in, unsigned in_len, void *arg)
-{
-  (void)arg;
-  struct ml_tls *tls = ml_tls_of(ssl);
-  if (tls->alpn_len == 0) return SSL_TLSEXT_ERR_NOACK;
-  int found = SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, tls->alpn,
-                                    (unsigned)tls->alpn_len, in, in_len);
-  return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
-}
-
 /* SSL_CTX_sess_set_new_cb(3). Returning 1 keeps the reference. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
@@ -170,7 +158,10 @@ void ml_tls_install_callbacks(SSL_CTX *ssl)
   SSL_CTX_set_client_hello_cb(ssl, ml_tls_on_client_hello, NULL);
   SSL_CTX_set_tlsext_servername_callback(ssl, on_servername);
   SSL_CTX_set_cert_verify_callback(ssl, on_verify, NULL);
-  SSL_CTX_set_alpn_select_cb(ssl, on_alpn, NULL);
+  SSL_CTX_set_alpn_select_cb(ssl, ml_tls_on_alpn, NULL);
+#ifndef OPENSSL_NO_NEXTPROTONEG
+  SSL_CTX_set_next_protos_advertised_cb(ssl, ml_tls_on_npn_advertise, NULL);
+#endif
   SSL_CTX_sess_set_new_cb(ssl, on_new_session);
   SSL_CTX_set_info_callback(ssl, on_info);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, on_ticket_key);
@@ -181,3 +172,10 @@ void ml_tls_install_keylog(SSL_CTX *ssl)
 {
   SSL_CTX_set_keylog_callback(ssl, on_keylog);
 }
+
+#ifndef OPENSSL_NO_NEXTPROTONEG
+void ml_tls_install_npn(SSL_CTX *ssl, bool on)
+{
+  SSL_CTX_set_next_proto_select_cb(ssl, on ? ml_tls_on_npn_select : NULL, NULL);
+}
+#endif

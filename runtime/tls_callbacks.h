@@ -5,10 +5,15 @@
 #define ML_TLS_CALLBACKS_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 
 void ml_tls_install_callbacks(SSL_CTX *ssl);
 
 /* Installed apart because OpenSSL formats the lines for every connection once it is there. */
 void ml_tls_install_keylog(SSL_CTX *ssl);
+
+/* Installed and taken away with each connection that is at work (ml_tls_npn_arm): a client of a
+ * context that has it sends the extension. */
+void ml_tls_install_npn(SSL_CTX *ssl, bool on);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
 #include "tls_explain.h"
@@ -130,18 +131,6 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls)
 
 /* ---- Life ---- */
 
-static int copy_alpn(struct ml_tls *tls, const struct ml_tls_options *options)
-{
-  if (options->alpn_len == 0) return 0;
-  if (!options->server)
-    return SSL_set_alpn_protos(tls->ssl, options->alpn, (unsigned)options->alpn_len) == 0 ? 0 : -1;
-  tls->alpn = malloc(options->alpn_len);
-  if (!tls->alpn) return -1;
-  memcpy(tls->alpn, options->alpn, options->alpn_len);
-  tls->alpn_len = options->alpn_len;
-  return 0;
-}
-
 static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *options)
 {
   SSL_set_connect_state(tls->ssl);
@@ -198,9 +187,9 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   if (!bio) goto fail;
   SSL_set_bio(tls->ssl, bio, bio);
   SSL_set_app_data(tls->ssl, tls);
-  if (copy_alpn(tls, options) != 0) goto fail;
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
-  if (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0) {
+  if (ml_tls_alpn_set_up(tls, options, err) != 0 ||
+      (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0)) {
     ml_tls_free(tls);
     return -1;
   }
@@ -233,7 +222,7 @@ void ml_tls_free(struct ml_tls *tls)
   ml_tls_bytes_free(&tls->hello);
   ml_tls_context_unref(tls->context);
   ml_tls_context_unref(tls->initial_context);
-  free(tls->alpn);
+  ml_tls_alpn_free(tls);
   free(tls->servername);
   if (tls->error != &no_memory) free(tls->error);
   free(tls);
@@ -346,6 +335,7 @@ static enum ml_tls_result fail_disconnected(struct ml_tls *tls)
 static enum ml_tls_result advance(struct ml_tls *tls)
 {
   ERR_clear_error();
+  ml_tls_npn_arm(tls);
   int done = SSL_do_handshake(tls->ssl);
   int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, done);
   switch (why) {

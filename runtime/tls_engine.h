@@ -101,6 +101,8 @@ struct ml_tls_options {
   const uint8_t
       *alpn; /* RFC 7301 wire format: length-prefixed names in order of preference. Copied. */
   size_t alpn_len;
+  const uint8_t *npn; /* the same for NPN, under TLS 1.2 and below. Copied. */
+  size_t npn_len;
   const uint8_t *session; /* client: an earlier session, DER; NULL: none */
   size_t session_len;
 };
@@ -198,6 +200,10 @@ SSL_SESSION *ml_tls_new_session(const struct ml_tls *tls);
 
 /* The name in the ClientHello (server) or the one asked for (client); NULL when there is none. */
 const char *ml_tls_servername(const struct ml_tls *tls);
+
+/* The protocol that NPN led to, once the handshake is over; NULL when there is none. On a client
+ * whose server has none of its protocols, too, although it had to name one. */
+const uint8_t *ml_tls_npn_protocol(const struct ml_tls *tls, size_t *len);
 
 /* X509_V_OK or X509_V_ERR_*: the verdict on the peer's chain (SSL_get_verify_result(3)). On a
  * server whose client gave no certificate: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, Node's choice,

@@ -40,6 +40,16 @@ struct ml_tls_offer {
   bool at_most; /* versions[0] stands for everything up to it */
 };
 
+/* What there is to agree on about the protocol above: lists in wire format (tls_alpn.h). */
+struct ml_tls_protocols {
+  struct ml_tls_bytes alpn, npn; /* ours */
+  struct ml_tls_bytes offered;   /* server: the client's ALPN list, when the owner was asked or
+                                    nothing came of it */
+  struct ml_tls_bytes chosen;    /* the owner's answer */
+  bool asked;                    /* ML_ASK_ALPN */
+  bool npn_agreed;               /* client: the server has the protocol that we chose */
+};
+
 struct ml_tls {
   SSL *ssl;
   struct ml_tls_io io;
@@ -64,8 +74,7 @@ struct ml_tls {
   char *servername;                       /* NULL: none */
   struct ml_tls_bytes hello;              /* the ClientHello, while it is of use */
   struct ml_tls_offer offer;              /* server; for the error message, should it come to it */
-  uint8_t *alpn;
-  size_t alpn_len;
+  struct ml_tls_protocols protocols;
 
   SSL_SESSION *offered; /* client: the session it came with, until the handshake is over */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tls_engine_internal.h"
+#include "tls_hello.h"
 
 /* ---- Names ---- */
 
@@ -102,6 +103,22 @@ static void end(struct text *text)
   }
   snprintf(rest, sizeof(rest), text->items > 0 ? " and %u more" : "%u", text->left_out);
   append(text, rest);
+}
+
+/* Names of protocols are any bytes; GREASE (RFC 8701) is no text. */
+static void protocol_list(struct text *text, const struct ml_tls_bytes *list)
+{
+  struct ml_slice rest = {list->at, list->len}, name;
+  begin(text, "ALPN protocols");
+  while (ml_tls_hello_next_protocol(&rest, &name)) {
+    char shown[4 * UINT8_MAX + 1] = "", *at = shown;
+    for (size_t i = 0; i < name.len; i++) {
+      bool plain = name.data[i] > ' ' && name.data[i] < 0x7f && name.data[i] != '\\';
+      at += snprintf(at, 5, plain ? "%c" : "\\x%02x", name.data[i]);
+    }
+    item(text, shown, text->size);
+  }
+  end(text);
 }
 
 /* ---- What we have ---- */
@@ -232,6 +249,7 @@ enum {
   GROUPS = 4,
   SIGALGS = 8,
   CERTIFICATES = 16,
+  PROTOCOLS = 32,
 };
 
 /* What the two ends disagreed about, by OpenSSL's reason; 0 for a failure of another nature. */
@@ -258,6 +276,9 @@ static unsigned topics_of(int reason)
   case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
   case SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY:
     return VERSIONS | CIPHERS | GROUPS;
+  case SSL_R_NO_APPLICATION_PROTOCOL:
+  case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
+    return PROTOCOLS;
   default:
     return 0;
   }
@@ -283,6 +304,8 @@ static void describe_us(struct ml_tls *tls, unsigned topics, struct text *text)
   if (topics & GROUPS) our_groups(text, tls);
   if (topics & SIGALGS) our_sigalgs(text, tls);
   if (topics & CERTIFICATES) our_certificates(text, tls->ssl);
+  /* An owner who chooses has no list of ours. */
+  if (topics & PROTOCOLS && !tls->protocols.asked) protocol_list(text, &tls->protocols.alpn);
 }
 
 /* A client learns of its server's choices only what the server chose to say. */
@@ -293,6 +316,7 @@ static void describe_peer(struct ml_tls *tls, unsigned topics, struct text *text
   if (topics & VERSIONS && tls->offer.count > 0) their_versions(text, &tls->offer);
   if (topics & CIPHERS) cipher_list(text, SSL_get_client_ciphers(tls->ssl));
   if (topics & GROUPS) their_groups(text, tls->ssl);
+  if (topics & PROTOCOLS) protocol_list(text, &tls->protocols.offered);
 }
 
 void ml_tls_explain(struct ml_tls *tls, struct ml_error *err)
@@ -306,12 +330,12 @@ void ml_tls_explain(struct ml_tls *tls, struct ml_error *err)
   struct text peer = {.out = err->offered, .size = sizeof(err->offered)};
   describe_us(tls, topics, &us);
   describe_peer(tls, topics, &peer);
-  size_t used = strlen(err->message);
   const char *them = tls->server ? "the client" : "the server";
   const char *we = tls->server ? "this server" : "this client";
-  if (err->offered[0])
-    snprintf(err->message + used, sizeof(err->message) - used, " (%s offered %s; %s has %s)", them,
-             err->offered, we, err->configured);
+  if (!err->configured[0])
+    ml_error_append(err, " (%s offered %s)", them, err->offered);
+  else if (err->offered[0])
+    ml_error_append(err, " (%s offered %s; %s has %s)", them, err->offered, we, err->configured);
   else
-    snprintf(err->message + used, sizeof(err->message) - used, " (%s has %s)", we, err->configured);
+    ml_error_append(err, " (%s has %s)", we, err->configured);
 }

@@ -9,9 +9,9 @@
 struct ml_tls;
 
 /* Extends `err`, which describes the failure of `tls`, when it is one that comes of the choices of
- * both ends ("no shared cipher", "unsupported protocol", "no suitable signature algorithm" and
- * their kin, or the peer's alert that says so): `offered` gets what the peer had, `configured` what
- * we have, and message both. Any other error is left alone. */
+ * both ends ("no shared cipher", "unsupported protocol", "no suitable signature algorithm",
+ * "no application protocol" and their kin, or the peer's alert that says so): `offered` gets what
+ * the peer had, `configured` what we have, and message both. Any other error is left alone. */
 void ml_tls_explain(struct ml_tls *tls, struct ml_error *err);
 
 /* The name of a signature algorithm as OpenSSL's lists have it, "ECDSA+SHA256", "RSA-PSS+SHA384",

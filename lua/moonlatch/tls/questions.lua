@@ -60,6 +60,9 @@ function M.wanted(socket)
   if o.SNICallback ~= nil then
     wanted = wanted + asks.context
   end
+  if o.ALPNCallback then
+    wanted = wanted + asks.alpn
+  end
   return wanted
 end
 

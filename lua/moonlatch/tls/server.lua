@@ -1,11 +1,11 @@
 --- tls.Server: a net.Server whose connections are TLSSockets.
 local class = require 'moonlatch.class'
+local alpn = require 'moonlatch.tls.alpn'
 local errors = require 'moonlatch.errors'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local Names = require 'moonlatch.tls.names'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
-local protocols = require 'moonlatch.tls.protocols'
 local ticketKeys = require 'moonlatch.tls.ticket_keys'
 local TLSSocket = require 'moonlatch.tls.socket'
 local tls = require 'moonlatch.tls.namespace'
@@ -46,7 +46,9 @@ local function renew(self)
     requestCert = self.requestCert,
     rejectUnauthorized = self.rejectUnauthorized,
     context = self._context,
-    alpn = self._alpn,
+    alpn = self._protocols.alpn,
+    npn = self._protocols.npn,
+    ALPNCallback = self._protocols.ALPNCallback,
     SNICallback = self._sniCallback,
     handshakeTimeout = self._handshakeTimeout,
   }
@@ -82,9 +84,7 @@ function Server:init(options, listener)
   self.rejectUnauthorized = options.rejectUnauthorized ~= false
   self._names = Names()
   self._context = context.given(options) or serverContext(options)
-  if options.ALPNProtocols ~= nil and options.ALPNProtocols ~= false then
-    self._alpn = protocols.wire(options.ALPNProtocols, 'options.ALPNProtocols')
-  end
+  self._protocols = alpn.read(options, {}, true)
   self._handshakeTimeout = options.handshakeTimeout or HANDSHAKE_TIMEOUT
   self._sniCallback = options.SNICallback
   net.Server.init(self, options)
@@ -114,7 +114,7 @@ local function serve(self, plain)
   end
   local options = copy(self._connectionOptions)
   options.secureContext = options.context
-  options.ALPNProtocols = options.alpn
+  options.ALPNProtocols, options.NPNProtocols = options.alpn, options.npn
   options.pauseOnConnect = self.pauseOnConnect
   local socket = TLSSocket(plain, options)
   socket.server = self

@@ -2,6 +2,7 @@
 ---
 --- The handle decrypts and encrypts in C; this file is what the handshake asks of the script and what it tells it.
 local class = require 'moonlatch.class'
+local alpn = require 'moonlatch.tls.alpn'
 local errors = require 'moonlatch.errors'
 local handlers = require 'moonlatch.net.handlers'
 local keylog = require 'moonlatch.tls.keylog'
@@ -9,7 +10,6 @@ local native = require 'moonlatch.native'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
-local protocols = require 'moonlatch.tls.protocols'
 local questions = require 'moonlatch.tls.questions'
 local wrap = require 'moonlatch.tls.wrap'
 local tls = require 'moonlatch.tls.namespace'
@@ -25,6 +25,7 @@ local ask = questions.ask
 ---@field authorized boolean            the peer's certificate was verified
 ---@field authorizationError? string    why not: an X509_V_ERR_* name or ERR_TLS_CERT_ALTNAME_INVALID
 ---@field alpnProtocol string|false|nil nil before the handshake is over
+---@field npnProtocol string|false|nil  the same by NPN, of TLS 1.2 and below
 ---@field servername string|false|nil   the name in the ClientHello
 ---@field secureConnecting boolean
 local TLSSocket = class('TLSSocket', net.Socket)
@@ -45,9 +46,7 @@ local function connectionOptions(options)
     minDHSize = options.minDHSize,
     handshakeTimeout = options.handshakeTimeout,
   }
-  if options.ALPNProtocols ~= nil and options.ALPNProtocols ~= false then
-    o.alpn = protocols.wire(options.ALPNProtocols, 'options.ALPNProtocols')
-  end
+  alpn.read(options, o, o.isServer)
   for _, name in ipairs { 'SNICallback', 'checkServerIdentity' } do
     if o[name] ~= nil then
       errors.validate.func(o[name], 'options.' .. name)
@@ -131,6 +130,7 @@ local function nativeOptions(self)
     wantKeylog = wanted,
     servername = sentName(o),
     alpn = o.alpn,
+    npn = o.npn,
     session = o.session or nil,
     minDhBits = o.minDHSize and math.min(math.ceil(o.minDHSize), 2 ^ 31 - 1) or nil,
   }
@@ -175,8 +175,8 @@ end
 
 -- What one connection has shown is not to be believed of the next. Without these fields the class's stand.
 local PER_CONNECTION = {
-  'authorized', 'authorizationError', 'alpnProtocol', 'servername', 'secureConnecting', '_established', '_released',
-  '_reported', '_verified', '_sessions', '_identityError', '_scriptError',
+  'authorized', 'authorizationError', 'alpnProtocol', 'npnProtocol', 'servername', 'secureConnecting',
+  '_established', '_released', '_reported', '_verified', '_sessions', '_identityError', '_scriptError',
 }
 
 --- The socket is to connect again.
@@ -230,6 +230,7 @@ end
 function TLSSocket:_onHandshake()
   local handle = self._handle
   self.alpnProtocol = handle:alpnProtocol() or false
+  self.npnProtocol = handle:npnProtocol() or false
   self.servername = handle:servername() or false
   self.secureConnecting = false
   self._established = true

@@ -1,0 +1,56 @@
+--- Callbacks of the script's that answer in either of two forms: by what they return, as Node's do, or through a
+--- function that they get behind their arguments, now or later.
+local errors = require 'moonlatch.errors'
+local questions = require 'moonlatch.tls.questions'
+
+local type, select, getmetatable, xpcall = type, select, getmetatable, xpcall
+local getinfo = debug.getinfo
+
+local M = {}
+
+-- Returning nil means "none" in the first form and nothing at all in the second. A function that declares the
+-- parameter for the answer is of the second; one with `...` is when it returns no value, rather than nil.
+local function answersLater(callback, position, returned)
+  if type(callback) ~= 'function' then
+    callback, position = getmetatable(callback).__call, position + 1
+    if type(callback) ~= 'function' then
+      return returned == 0
+    end
+  end
+  local info = getinfo(callback, 'u')
+  return info.nparams >= position or info.isvararg and returned == 0
+end
+
+--- Calls `callback` with the arguments and a function behind them. `answer(err, value)` gets whichever answer comes;
+--- the native side takes the first. What the callback raises ends the handshake.
+---@param socket tls.TLSSocket
+---@param token integer
+---@param callback function
+---@param answer fun(err: any, value: any)
+---@param ... any  the callback's arguments
+---@return boolean answered  false: it may yet come
+function M.call(socket, token, callback, answer, ...)
+  local position = select('#', ...) + 1
+  local arguments = { ... }
+  local called = false
+  arguments[position] = function(err, value)
+    called = true
+    answer(err, value)
+  end
+  local function conclude(ok, ...)
+    local value = ...
+    if not ok then
+      questions.refuse(socket, token, value)
+    elseif called then
+      return true
+    elseif value == nil and answersLater(callback, position, select('#', ...)) then
+      return false
+    else
+      answer(nil, value)
+    end
+    return true
+  end
+  return conclude(xpcall(callback, errors.from, unpack(arguments, 1, position)))
+end
+
+return M

@@ -27,8 +27,8 @@
  * and event, once: native.handlers('tcp', { read = function(owner, chunk) end, … }). Names in
  * bindings/native.c. */
 enum ml_event {
-  ML_ON_READ,       /* (owner, chunk) */
-  ML_ON_END,        /* (owner) */
+  ML_ON_READ,       /* (owner, chunk); a channel: (owner, message, fd | nil) */
+  ML_ON_END,        /* (owner); a channel: (owner, err | nil) */
   ML_ON_WRITTEN,    /* (owner) */
   ML_ON_SHUTDOWN,   /* (owner) */
   ML_ON_CONNECT,    /* (owner) */
@@ -58,6 +58,7 @@ enum ml_class_id {
   ML_CLASS_X509,
   ML_CLASS_HASH,
   ML_CLASS_CHILD,
+  ML_CLASS_CHANNEL,
   ML_CLASS_COUNT
 };
 
@@ -153,5 +154,7 @@ void ml_open_crypto(lua_State *L);
 void ml_open_x509(lua_State *L);
 void ml_open_certmaker(lua_State *L);
 void ml_open_ocsp(lua_State *L);
+void ml_open_child(lua_State *L);
+void ml_open_channel(lua_State *L);
 
 #endif

@@ -310,7 +310,6 @@ void ml_open_certmaker(lua_State *L)
   lua_pushvalue(L, 1);
   luaL_register(L, NULL, functions);
   lua_pop(L, 1);
-  ml_open_child(L);
   ml_open_census(L);
   ml_open_tempdir(L);
 }

@@ -1,4 +1,4 @@
-/* native.spawn: other programs as peers in specs. */
+/* native.spawn: other programs, as peers in specs and as workers of a cluster. */
 #include "child.h"
 
 #include <errno.h>
@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "bindings.h"
-#include "spec.h"
 
 struct child {
   struct ml_object object;
@@ -81,41 +80,61 @@ static int open_pipes(int fds[6], struct ml_error *err)
   return 0;
 }
 
-/* spawn(owner, { program, argument… } [, environment [, directory]]) → child, stdin, stdout, stderr
- * | nil, Error The last three are descriptors of pipes, the caller's to close. */
+/* Index 4: `directory`, index 5: `keep`. */
+static struct ml_child_options read_options(lua_State *L)
+{
+  struct ml_child_options options = {.fds = {-1, -1, -1}};
+  options.argv = read_strings(L, 2);
+  if (lua_istable(L, 3)) options.env = read_strings(L, 3);
+  options.cwd = luaL_optstring(L, 4, NULL);
+  options.keep = (int)luaL_optinteger(L, 5, 0);
+  return options;
+}
+
+static int start_piped(struct child *child, struct ml_child_options *options, int fds[6],
+                       struct ml_error *err)
+{
+  if (open_pipes(fds, err)) return -1;
+  memcpy(options->fds, fds, sizeof(options->fds));
+  if (ml_child_start(&child->child, options, err)) {
+    close_all(fds, 6);
+    return -1;
+  }
+  close_all(fds, 3);
+  return 0;
+}
+
+/* spawn(owner, { program, argument… } [, environment [, directory [, keep]]])
+ * → child, stdin, stdout, stderr | nil, Error
+ *
+ * The last three are descriptors of pipes, the caller's to close. With `keep`, a descriptor that
+ * the program finds under the same number, it shares ours instead, and there are none. */
 static int native_spawn(lua_State *L)
 {
   struct ml_error err;
-  struct ml_child_options options = {0};
   int fds[6];
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_argcheck(L, lua_objlen(L, 2) > 0, 2, "a program is needed");
-  lua_settop(L, 4);
-  struct child *child = ml_object_new(L, sizeof(*child)); /* index 5 */
+  lua_settop(L, 5);
+  struct child *child = ml_object_new(L, sizeof(*child)); /* index 6 */
   child->self = LUA_NOREF;
   ml_child_init(&child->child, child->object.vm->loop, on_exit_);
-  options.argv = read_strings(L, 2);
-  if (lua_istable(L, 3)) options.env = read_strings(L, 3);
-  options.cwd = luaL_optstring(L, 4, NULL);
+  struct ml_child_options options = read_options(L);
   ml_object_anchor(L, &child->object, 1);
-  lua_pushvalue(L, 5);
+  lua_pushvalue(L, 6);
   child->self = luaL_ref(L, LUA_REGISTRYINDEX);
-  if (open_pipes(fds, &err)) goto fail;
-  memcpy(options.fds, fds, sizeof(options.fds));
-  if (ml_child_start(&child->child, &options, &err)) {
-    close_all(fds, 6);
-    goto fail;
+  int failed = options.keep ? ml_child_start(&child->child, &options, &err)
+                            : start_piped(child, &options, fds, &err);
+  if (failed) {
+    let_go(child);
+    return ml_fail(L, &err);
   }
-  close_all(fds, 3);
-  lua_pushvalue(L, 5);
+  lua_pushvalue(L, 6);
+  if (options.keep) return 1;
   for (int i = 3; i < 6; i++)
     lua_pushinteger(L, fds[i]);
   return 4;
-
-fail:
-  let_go(child);
-  return ml_fail(L, &err);
 }
 
 /* child:kill(number) → true | nil, Error */

@@ -184,6 +184,14 @@ static int listener_listen_fd(lua_State *L)
   return push_listening(L, ml_listener_open_fd(l->native, fd, backlog, &err), &err);
 }
 
+/* hold(): accepts nothing, for processes that share the socket */
+static int listener_hold(lua_State *L)
+{
+  struct listener *l = open_self(L);
+  ml_listener_hold(l->native);
+  return 0;
+}
+
 /* address() → address, family, port | nil, Error */
 static int listener_address(lua_State *L)
 {
@@ -250,6 +258,7 @@ static const luaL_Reg methods[] = {
     {"listen", listener_listen},
     {"listenUnix", listener_listen_unix},
     {"listenFd", listener_listen_fd},
+    {"hold", listener_hold},
     {"address", listener_address},
     {"ref", listener_ref},
     {"unref", listener_unref},

@@ -27,10 +27,12 @@ static const char *const event_names[ML_EVENT_COUNT] = {
 
 /* Ends with NULL, for luaL_checkoption. */
 static const char *const class_names[ML_CLASS_COUNT + 1] = {
-    [ML_CLASS_SOCK] = "sock",       [ML_CLASS_LISTENER] = "listener", [ML_CLASS_TIMER] = "timer",
-    [ML_CLASS_SIGNAL] = "signal",   [ML_CLASS_RESOLVER] = "resolver", [ML_CLASS_TLS] = "tls",
-    [ML_CLASS_CONTEXT] = "context", [ML_CLASS_WATCH] = "watch",       [ML_CLASS_X509] = "x509",
-    [ML_CLASS_HASH] = "hash",       [ML_CLASS_CHILD] = "child",
+    [ML_CLASS_SOCK] = "sock",         [ML_CLASS_LISTENER] = "listener",
+    [ML_CLASS_TIMER] = "timer",       [ML_CLASS_SIGNAL] = "signal",
+    [ML_CLASS_RESOLVER] = "resolver", [ML_CLASS_TLS] = "tls",
+    [ML_CLASS_CONTEXT] = "context",   [ML_CLASS_WATCH] = "watch",
+    [ML_CLASS_X509] = "x509",         [ML_CLASS_HASH] = "hash",
+    [ML_CLASS_CHILD] = "child",       [ML_CLASS_CHANNEL] = "channel",
 };
 
 static void replace_reference(lua_State *L, int index, int *reference)
@@ -175,13 +177,10 @@ static const luaL_Reg functions[] = {
 };
 
 static void (*const openers[])(lua_State *L) = {
-    ml_open_sock,    ml_open_listener,
-    ml_open_timer,   ml_open_process,
-    ml_open_fs,      ml_open_dns,
-    ml_open_context, ml_open_trust,
-    ml_open_tls,     ml_open_crypto,
-    ml_open_x509,    ml_open_certmaker,
-    ml_open_ocsp,    NULL,
+    ml_open_sock, ml_open_listener, ml_open_timer,   ml_open_process,
+    ml_open_fs,   ml_open_dns,      ml_open_context, ml_open_trust,
+    ml_open_tls,  ml_open_crypto,   ml_open_x509,    ml_open_certmaker,
+    ml_open_ocsp, ml_open_child,    ml_open_channel, NULL,
 };
 
 static void set_version(lua_State *L, const char *name, const char *version)

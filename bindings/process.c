@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,6 +151,15 @@ static int process_environ(lua_State *L)
   return 1;
 }
 
+/* processors() → how many processors this process may use (sched_getaffinity(2)) */
+static int process_processors(lua_State *L)
+{
+  cpu_set_t set;
+  int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  lua_pushinteger(L, n);
+  return 1;
+}
+
 /* rss() → resident bytes (proc(5), statm) */
 static int process_rss(lua_State *L)
 {
@@ -270,6 +280,7 @@ static const luaL_Reg functions[] = {
     {"setenv", process_setenv},
     {"environ", process_environ},
     {"rss", process_rss},
+    {"processors", process_processors},
     {"cpu", process_cpu},
     {"fdType", process_fd_type},
     {"windowSize", process_window_size},

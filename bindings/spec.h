@@ -5,7 +5,6 @@
 #include <lua.h>
 
 void ml_open_census(lua_State *L);
-void ml_open_child(lua_State *L);
 void ml_open_tempdir(lua_State *L);
 
 #endif

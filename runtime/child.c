@@ -50,6 +50,7 @@ static void become(const struct ml_child_options *options, int report)
   sigprocmask(SIG_SETMASK, &none, NULL);
   for (int fd = 0; fd < 3; fd++)
     if (options->fds[fd] >= 0) ok = ok && dup2(options->fds[fd], fd) != -1;
+  if (ok && options->keep) ok = fcntl(options->keep, F_SETFD, 0) == 0;
   if (ok && options->cwd) ok = chdir(options->cwd) == 0;
   if (ok)
     execvpe(options->argv[0], (char *const *)options->argv,

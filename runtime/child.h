@@ -12,6 +12,7 @@ struct ml_child_options {
   const char *const *env; /* "NAME=value", NULL-terminated; NULL: the environment of this process */
   const char *cwd;        /* NULL: that of this process */
   int fds[3]; /* what becomes its 0, 1, 2: a descriptor from 3 on; -1: the same as here */
+  int keep;   /* a descriptor that it has under the same number, close-on-exec or not; 0: none */
 };
 
 struct ml_child {

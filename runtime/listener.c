@@ -357,6 +357,12 @@ int ml_listener_fd(const struct ml_listener *l)
   return l->fd;
 }
 
+void ml_listener_hold(struct ml_listener *l)
+{
+  ml_loop_io_stop(l->loop, &l->io, l->ref);
+  ml_loop_timer_stop(l->loop, &l->pause, l->ref);
+}
+
 void ml_listener_ref(struct ml_listener *l, bool on)
 {
   if (l->ref == on) return;

@@ -57,6 +57,10 @@ ML_MUST_CHECK int ml_listener_open(struct ml_listener *listener, const struct ml
 ML_MUST_CHECK int ml_listener_open_fd(struct ml_listener *listener, int fd, int backlog,
                                       struct ml_error *err);
 
+/* Accepts nothing from now on: the socket goes on listening for the processes that share it. Its
+ * connections wait for them. */
+void ml_listener_hold(struct ml_listener *listener);
+
 /* Whether the listener keeps the loop running. On by default. */
 void ml_listener_ref(struct ml_listener *listener, bool on);
 

@@ -5,6 +5,8 @@ local options = {}
 
 -- What an option takes: nothing (true), or a value ('value').
 local known = {
+  ['workers'] = 'value',
+  ['drain-timeout'] = 'value',
   ['tls-cipher-list'] = 'value',
   ['tls-keylog'] = 'value',
   ['tls-min-v1.0'] = true,

@@ -25,6 +25,8 @@ usage: moonlatch [options] [script [arguments]]
   -O[opt]    LuaJIT: optimiser flags
   --         end of options
   -          run standard input
+  --workers=N|auto                   N processes that run the script and share its ports
+  --drain-timeout=SECONDS            how long a worker that is to end waits for its connections
   --tls-cipher-list=LIST             default cipher list
   --tls-min-v1.0|1.1|1.2|1.3         lowest version of TLS by default
   --tls-max-v1.2|1.3                 highest version of TLS by default
@@ -255,6 +257,36 @@ local function addScript(argv, script)
   end)
 end
 
+-- What the workers of a cluster are started with: all options but those that made this process the primary.
+local function workersOptions()
+  local kept, skip = {}, false
+  for _, text in ipairs(seenOptions) do
+    if skip then
+      skip = false
+    elseif text == '--workers' or text == '--drain-timeout' then
+      skip = true
+    elseif not text:find('^%-%-workers=') and not text:find('^%-%-drain%-timeout=') then
+      kept[#kept + 1] = text
+    end
+  end
+  return kept
+end
+
+local function addWorkers(argv, plan)
+  local supervisor = require 'moonlatch.cluster.supervisor'
+  local n = supervisor.count(native.options.workers)
+  local drain = native.options['drain-timeout']
+  local seconds = tonumber(drain or 0)
+  if not n then
+    refuse('--workers requires a number of processes, or auto')
+  elseif not seconds or seconds < 0 then
+    refuse('--drain-timeout requires a number of seconds')
+  elseif not argv[plan.script] or argv[plan.script] == '-' or plan.chunks or plan.interactive then
+    refuse('--workers requires a script')
+  end
+  addStep(supervisor.start, n, { execArgv = workersOptions(), drainTimeout = drain and seconds * 1000 })
+end
+
 local function addStandardInput(plan)
   if native.process.fdType(0) == 'tty' then
     printVersions()
@@ -301,10 +333,19 @@ function program.start(argv)
   if plan.version then
     printVersions()
   end
-  if argv[plan.script] then
+  local worker = require('moonlatch.cluster.state').id
+  if worker then
+    require 'cluster'
+  end
+  if native.options.workers and not worker then
+    addWorkers(argv, plan)
+  elseif argv[plan.script] then
     addScript(argv, plan.script)
   elseif not (plan.chunks or plan.only or plan.interactive) then
     addStandardInput(plan)
+  end
+  if worker then
+    addStep(require('cluster')._started)
   end
   if plan.interactive then
     addStep(function()

@@ -9,6 +9,7 @@ local errors = require 'moonlatch.errors'
 local native = require 'moonlatch.native'
 local tick = require 'moonlatch.tick'
 local arguments = require 'moonlatch.net.arguments'
+local listening = require 'moonlatch.net.listening'
 local Socket = require 'moonlatch.net.socket'
 require 'moonlatch.net.handlers'
 
@@ -72,18 +73,6 @@ local function fail(self, err)
   nextTick(self.emit, self, 'error', err)
 end
 
--- Opens a listener with the method and arguments given; nil and the Error when it could not.
-local function open(self, method, ...)
-  local listener = native.listener()
-  listener:open(self)
-  local ok, err = listener[method](listener, ...)
-  if not ok then
-    listener:close()
-    return nil, err
-  end
-  return listener
-end
-
 local function started(self, listener)
   self._handle = listener
   if self._unrefed then
@@ -92,31 +81,24 @@ local function started(self, listener)
   nextTick(emitListening, self, listener)
 end
 
-local function listenWith(self, method, ...)
-  local listener, err = open(self, method, ...)
-  if listener then
-    started(self, listener)
-  else
-    fail(self, err)
-  end
-end
-
--- Without a host: every address there is, IPv6 and IPv4 with one socket where the system has IPv6.
-local function listenEverywhere(self, port, options)
-  local listener, err = open(self, 'listen', '::', port, options)
-  if not listener and err.code ~= 'EADDRINUSE' then
-    listener, err = open(self, 'listen', '0.0.0.0', port, options)
-  end
-  if listener then
-    started(self, listener)
-  else
-    fail(self, err)
-  end
+local function listenWith(self, request)
+  local id = self._listeningId
+  listening.acquire(self, request, function(listener, err)
+    if self._listeningId ~= id then
+      if listener then
+        listening.release(listener)
+      end
+    elseif listener then
+      started(self, listener)
+    else
+      fail(self, err)
+    end
+  end)
 end
 
 local function listenOn(self, host, port, options)
   if native.isIP(host) ~= 0 then
-    listenWith(self, 'listen', host, port, options)
+    listenWith(self, { address = host, port = port, options = options })
     return
   end
   local id = self._listeningId
@@ -126,7 +108,7 @@ local function listenOn(self, host, port, options)
     elseif err then
       self:emit('error', err)
     else
-      listenWith(self, 'listen', address, port, options)
+      listenWith(self, { address = address, port = port, options = options })
     end
   end)
 end
@@ -149,19 +131,23 @@ end
 
 local function listenPort(self, options, backlog)
   local port = validate.port(options.port, 'options.port')
-  local settings = { backlog = backlog, ipv6Only = options.ipv6Only, reusePort = options.reusePort }
+  local settings = {
+    backlog = backlog, ipv6Only = options.ipv6Only, reusePort = options.reusePort, exclusive = options.exclusive,
+  }
   if options.host ~= nil and options.host ~= '' then
     validate.string(options.host, 'options.host')
     listenOn(self, options.host, port, settings)
   else
-    listenEverywhere(self, port, settings)
+    listenWith(self, { port = port, options = settings })
   end
 end
 
 local function listenPath(self, options, backlog)
   self._pipeName = options.path
-  listenWith(self, 'listenUnix', options.path,
-    { backlog = backlog, readableAll = options.readableAll, writableAll = options.writableAll })
+  listenWith(self, { path = options.path, options = {
+    backlog = backlog, readableAll = options.readableAll, writableAll = options.writableAll,
+    exclusive = options.exclusive,
+  } })
 end
 
 -- The listener of a server, or a native one, given as it is or as options.handle: both listen on it from then on.
@@ -207,7 +193,7 @@ function Server:listen(...)
   obeySignal(self, options.signal)
   local fd = options.fd or sharedDescriptor(given or (...))
   if type(fd) == 'number' and fd >= 0 then
-    listenWith(self, 'listenFd', fd, backlog)
+    listenWith(self, { fd = fd, options = { backlog = backlog } })
   elseif options.port ~= nil then
     if type(options.port) ~= 'number' and type(options.port) ~= 'string' then
       error(errors.argValue('options', given or options), 0)
@@ -334,7 +320,7 @@ function Server:close(callback)
   self._listeningId = self._listeningId + 1
   if handle then
     self._handle = nil
-    handle:close()
+    listening.release(handle)
   end
   self:_emitCloseIfDrained()
   return self

@@ -3,6 +3,7 @@
 local class = require 'moonlatch.class'
 local EventEmitter = require('events').EventEmitter
 local native = require 'moonlatch.native'
+local spawn = require 'moonlatch.process.children'
 local timers = require 'timers'
 
 local command = {}
@@ -21,12 +22,6 @@ local slowness = tonumber(os.getenv('MOONLATCH_SPEC_SLOW')) or 1
 ---@field stderr string
 ---@field timedOut? boolean
 local Command = class('Command', EventEmitter)
-
-native.handlers('child', {
-  result = function(owner, status, signal)
-    owner:onResult(status, signal)
-  end,
-})
 
 -- Environment of the child: ours with the changes of `changes` (false removes a variable).
 local function environment(changes)
@@ -47,7 +42,7 @@ function Command:init(argv, options, callback)
   EventEmitter.init(self)
   self.stdout, self.stderr = '', ''
   self.callback = callback
-  local child, stdin, stdout, stderr = native.spawn(self, argv, environment(options.env), options.cwd)
+  local child, stdin, stdout, stderr = spawn(self, argv, environment(options.env), options.cwd)
   if not child then
     error(stdin, 0)
   end

@@ -1,0 +1,84 @@
+--- What the processes of a cluster say to each other: a kind, a value, and at times a descriptor.
+---
+--- Values are what LuaJIT's string.buffer can write: nil, booleans, numbers, strings, tables of these.
+local buffer = require 'string.buffer'
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local native = require 'moonlatch.native'
+
+local pcall = pcall
+
+---@class moonlatch.cluster.Channel
+---@field connected boolean
+local Channel = class('Channel')
+
+---@param fd integer                                          the channel's from now on
+---@param receive fun(kind: string, value: any, fd?: integer)  a descriptor is the receiver's
+---@param ended fun()                                         the other process is gone, or has closed
+function Channel:init(fd, receive, ended)
+  self.receive, self.ended = receive, ended
+  self.connected = true
+  local handle, err = native.channel(self, fd)
+  if not handle then
+    native.fs.close(fd)
+    error(err, 0)
+  end
+  self.handle = handle
+end
+
+--- Queues a message.
+---
+--- Raises ERR_INVALID_ARG_VALUE for a value that cannot be written.
+---@param kind string
+---@param value any
+---@param fd? integer  stays the caller's
+---@return true? ok
+---@return Error? err
+function Channel:send(kind, value, fd)
+  if not self.connected then
+    return nil, errors.coded(errors.Error, 'ERR_IPC_CHANNEL_CLOSED', 'Channel closed')
+  end
+  local ok, bytes = pcall(buffer.encode, { kind, value })
+  if not ok then
+    error(errors.argValue('message', value, 'cannot be sent to another process'), 0)
+  end
+  return self.handle:send(bytes, fd)
+end
+
+--- Blocks until one message has been received.
+function Channel:wait()
+  local ok, err = self.handle:wait()
+  if not ok then
+    error(err, 0)
+  end
+end
+
+function Channel:close()
+  if self.connected then
+    self.connected = false
+    self.handle:close()
+  end
+end
+
+--- Whether the channel keeps the process running.
+---@param on boolean
+function Channel:setRef(on)
+  if on then
+    self.handle:ref()
+  else
+    self.handle:unref()
+  end
+end
+
+native.handlers('channel', {
+  read = function(self, bytes, fd)
+    local message = buffer.decode(bytes)
+    self.receive(message[1], message[2], fd)
+  end,
+  ['end'] = function(self)
+    self:close()
+    self.ended()
+  end,
+})
+
+return Channel

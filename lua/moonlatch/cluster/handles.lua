@@ -1,0 +1,87 @@
+--- The listening sockets of a cluster. The primary opens them and accepts nothing; workers listen on duplicates.
+local listening = require 'moonlatch.net.listening'
+
+local next = next
+
+local handles = {}
+
+local open = {} -- key → { listener, users = { worker → true } }
+
+--- Whether sockets stay when no worker uses them: a port that is kept refuses nobody while workers come and go.
+handles.keep = false
+
+-- The listener's owner. It accepts nothing, so nothing ever happens.
+local nobody = {}
+
+local function plain(err)
+  return {
+    message = err.message, code = err.code, errno = err.errno, syscall = err.syscall, address = err.address,
+    port = err.port,
+  }
+end
+
+--- A descriptor for `worker` to listen on, to be closed when it has been sent.
+---@param worker cluster.Worker
+---@param key string
+---@param request moonlatch.net.ListenRequest
+---@return integer? fd
+---@return table? err  plain fields, for the way to the worker
+function handles.acquire(worker, key, request)
+  local entry = open[key]
+  if not entry then
+    local listener, err = listening.open(nobody, request)
+    if not listener then
+      return nil, plain(err)
+    end
+    listener:hold()
+    entry = { listener = listener, users = {} }
+    open[key] = entry
+  end
+  local fd, err = entry.listener:duplicate()
+  if not fd then
+    return nil, plain(err)
+  end
+  entry.users[worker] = true
+  return fd
+end
+
+local function giveUp(key, worker)
+  local entry = open[key]
+  if not entry then
+    return
+  end
+  entry.users[worker] = nil
+  if not handles.keep and next(entry.users) == nil then
+    open[key] = nil
+    entry.listener:close()
+  end
+end
+
+--- The worker has closed the server.
+---@param worker cluster.Worker
+---@param key string
+function handles.release(worker, key)
+  giveUp(key, worker)
+end
+
+--- The worker is gone.
+---@param worker cluster.Worker
+function handles.releaseAll(worker)
+  local keys = {}
+  for key in pairs(open) do
+    keys[#keys + 1] = key
+  end
+  for _, key in ipairs(keys) do
+    giveUp(key, worker)
+  end
+end
+
+--- Nobody is to use the sockets any more.
+function handles.closeAll()
+  for key, entry in pairs(open) do
+    open[key] = nil
+    entry.listener:close()
+  end
+end
+
+return handles

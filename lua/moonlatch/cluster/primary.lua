@@ -1,0 +1,325 @@
+--- cluster in the primary: starts workers, and speaks to each over a channel of its own.
+local class = require 'moonlatch.class'
+local errors = require 'moonlatch.errors'
+local EventEmitter = require('events').EventEmitter
+local native = require 'moonlatch.native'
+local Channel = require 'moonlatch.cluster.channel'
+local handles = require 'moonlatch.cluster.handles'
+local process = require 'process'
+local spawn = require 'moonlatch.process.children'
+local state = require 'moonlatch.cluster.state'
+local tickets = require 'moonlatch.cluster.tickets'
+local timers = require 'timers'
+local nextTick = require('moonlatch.tick').nextTick
+
+local pairs, ipairs, type, tostring = pairs, ipairs, type, tostring
+local validate = errors.validate
+
+-- Milliseconds for which session tickets are sealed with the same keys. Those before are kept for as long again, twice.
+local TICKET_KEYS_AGE = 12 * 3600 * 1000
+
+local cluster = EventEmitter()
+cluster.isPrimary, cluster.isMaster, cluster.isWorker = true, true, false
+---@type table<integer, cluster.Worker>
+cluster.workers = {}
+---@class cluster.Settings
+---@field exec? string          the script; the one that is running when left out
+---@field args? string[]        its arguments
+---@field execArgv? string[]    options of the program before the script
+---@field cwd? string
+---@field drainTimeout? number  milliseconds after which a worker that was told to leave ends its last connections
+cluster.settings = {}
+
+-- ---- Workers ----
+
+---@class cluster.Worker: EventEmitter
+local Worker = class('Worker', EventEmitter)
+cluster.Worker = Worker
+
+local signalNames = {}
+for name, number in pairs(native.process.signals) do
+  signalNames[number] = name
+end
+
+local lastId = 0
+local ring
+
+local function forgetIfOver(worker)
+  if worker._dead and not worker._channel.connected then
+    cluster.workers[worker.id] = nil
+  end
+end
+
+-- ---- What workers say ----
+
+local receive = {}
+
+function receive.online(worker)
+  worker.state = 'online'
+  worker:emit('online')
+  cluster:emit('online', worker)
+end
+
+function receive.listening(worker, address)
+  worker.state = 'listening'
+  worker:emit('listening', address)
+  cluster:emit('listening', worker, address)
+end
+
+function receive.ready(worker)
+  worker._ready = true
+  worker:emit('ready')
+end
+
+function receive.leaving(worker)
+  worker.exitedAfterDisconnect = true
+  worker:emit('leaving')
+end
+
+function receive.message(worker, message)
+  worker:emit('message', message)
+  cluster:emit('message', worker, message)
+end
+
+function receive.listen(worker, question)
+  local fd, err = handles.acquire(worker, question.key, question.request)
+  worker._channel:send('answer', { question = question.question, err = err }, fd)
+  if fd then
+    native.fs.close(fd)
+  end
+end
+
+function receive.release(worker, key)
+  handles.release(worker, key)
+end
+
+local function disconnected(worker)
+  handles.releaseAll(worker)
+  worker.state = worker._dead and 'dead' or 'disconnected'
+  worker:emit('disconnect')
+  cluster:emit('disconnect', worker)
+  forgetIfOver(worker)
+  if worker._tellExit then
+    worker._tellExit()
+  end
+end
+
+--- The process has ended.
+---@package
+function Worker:onResult(status, signal)
+  self._dead = true
+  self.process.exitCode = signal == 0 and status or nil
+  self.process.signalCode = signalNames[signal]
+  self.state = 'dead'
+  -- What it said last is still in the channel; the end of that comes first.
+  local function tell()
+    self:emit('exit', self.process.exitCode, self.process.signalCode)
+    cluster:emit('exit', self, self.process.exitCode, self.process.signalCode)
+    forgetIfOver(self)
+  end
+  if self._channel.connected then
+    self._tellExit = tell
+  else
+    tell()
+  end
+end
+
+--- Sends a value to the worker, where it is a 'message' event of process and of cluster.worker.
+---
+--- Raises ERR_INVALID_ARG_VALUE for a value with functions or userdata in it.
+---@param message any
+---@param callback? fun(err?: Error)
+---@return boolean
+---@source Node.js worker.send()
+function Worker:send(message, callback)
+  if message == nil then
+    error(errors.codes.ERR_MISSING_ARGS('message'), 0)
+  end
+  local ok, err = self._channel:send('message', message)
+  if callback then
+    nextTick(callback, err)
+  elseif not ok then
+    nextTick(self.emit, self, 'error', err)
+  end
+  return ok == true
+end
+
+--- Asks the worker to close its servers, wait for their connections and leave.
+---@return cluster.Worker self
+---@source Node.js worker.disconnect()
+function Worker:disconnect()
+  self.exitedAfterDisconnect = true
+  self._channel:send('disconnect')
+  return self
+end
+
+--- Ends the worker with a signal, SIGTERM when left out.
+---@param signal? string
+---@source Node.js worker.kill()
+function Worker:kill(signal)
+  self.exitedAfterDisconnect = true
+  self.process.kill(signal)
+end
+Worker.destroy = Worker.kill
+
+---@return boolean
+function Worker:isConnected()
+  return self._channel.connected
+end
+
+---@return boolean
+function Worker:isDead()
+  return self._dead == true
+end
+
+-- ---- Starting ----
+
+local function environment(worker, fd, extra)
+  local all, list = native.process.environ(), {}
+  for name, value in pairs(extra or {}) do
+    all[tostring(name)] = tostring(value)
+  end
+  all[state.variable] = worker.id .. ':' .. fd
+  for name, value in pairs(all) do
+    list[#list + 1] = name .. '=' .. value
+  end
+  return list
+end
+
+local function commandLine()
+  local settings = cluster.settings
+  local argv = { process.execPath }
+  for _, option in ipairs(settings.execArgv) do
+    argv[#argv + 1] = option
+  end
+  argv[#argv + 1] = settings.exec
+  for _, argument in ipairs(settings.args) do
+    argv[#argv + 1] = argument
+  end
+  return argv
+end
+
+local function rotateTicketKeys()
+  ring = tickets.rotate(ring)
+  for _, worker in pairs(cluster.workers) do
+    worker._channel:send('ticketKeys', ring)
+  end
+end
+
+local function firstKeys()
+  if not ring then
+    ring = tickets.rotate()
+    timers.setInterval(rotateTicketKeys, cluster.settings.ticketKeysAge or TICKET_KEYS_AGE):unref()
+  end
+  return ring
+end
+
+local function processOf(worker)
+  return {
+    pid = worker._child:pid(),
+    kill = function(signal)
+      local number = type(signal) == 'number' and signal or native.process.signals[signal or 'SIGTERM']
+      if not number then
+        error(errors.coded(errors.TypeError, 'ERR_UNKNOWN_SIGNAL', 'Unknown signal: ' .. tostring(signal)), 0)
+      end
+      return worker._child:kill(number) == true
+    end,
+  }
+end
+
+local function announce(worker)
+  cluster:emit('fork', worker)
+end
+
+--- Starts a worker, with `env` added to its environment.
+---
+--- Raises what the system says when it cannot.
+---@param env? table<string, string>
+---@return cluster.Worker
+---@source Node.js cluster.fork()
+function cluster.fork(env)
+  cluster.setupPrimary()
+  lastId = lastId + 1
+  local worker = Worker()
+  worker.id, worker.state = lastId, 'none'
+  local ours, theirs = native.channelPair()
+  if not ours then
+    error(theirs, 0)
+  end
+  worker._channel = Channel(ours, function(kind, value)
+    receive[kind](worker, value)
+  end, function()
+    disconnected(worker)
+  end)
+  worker._channel:send('init', {
+    ticketKeys = firstKeys(), drainTimeout = cluster.settings.drainTimeout, supervised = handles.keep,
+  })
+  local child, err = spawn(worker, commandLine(), environment(worker, theirs, env), cluster.settings.cwd, theirs)
+  native.fs.close(theirs)
+  if not child then
+    worker._channel:close()
+    error(err, 0)
+  end
+  worker._child = child
+  worker.process = processOf(worker)
+  cluster.workers[worker.id] = worker
+  nextTick(announce, worker)
+  return worker
+end
+
+local SETTINGS = { exec = 'string', args = 'table', execArgv = 'table', cwd = 'string', drainTimeout = 'number',
+  ticketKeysAge = 'number' }
+
+--- Says what workers started from now on run.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
+---@param settings? cluster.Settings
+---@source Node.js cluster.setupPrimary()
+function cluster.setupPrimary(settings)
+  local first = cluster.settings.exec == nil
+  local now = cluster.settings
+  for name, kind in pairs(SETTINGS) do
+    local value = settings and settings[name]
+    if value ~= nil then
+      if type(value) ~= kind then
+        error(errors.argType('settings.' .. name, kind == 'table' and 'Array' or kind, value), 0)
+      end
+      now[name] = value
+    end
+  end
+  now.execArgv = now.execArgv or process.execArgv
+  now.exec = now.exec or process.argv[2]
+  now.args = now.args or { unpack(process.argv, 3) }
+  if first or settings then
+    nextTick(cluster.emit, cluster, 'setup', now)
+  end
+end
+cluster.setupMaster = cluster.setupPrimary
+
+--- Asks all workers to leave. `callback` is called when none is connected any more.
+---@param callback? function
+---@source Node.js cluster.disconnect()
+function cluster.disconnect(callback)
+  if callback ~= nil then
+    validate.func(callback, 'callback')
+  end
+  local left = 1
+  local function one()
+    left = left - 1
+    if left == 0 and callback then
+      callback()
+    end
+  end
+  for _, worker in pairs(cluster.workers) do
+    if worker:isConnected() then
+      left = left + 1
+      worker:once('disconnect', one)
+      worker:disconnect()
+    end
+  end
+  nextTick(one)
+end
+
+require('moonlatch.cluster.reload')(cluster)
+
+return cluster

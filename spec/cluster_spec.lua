@@ -1,0 +1,262 @@
+-- cluster: a script that starts workers itself
+local program = require 'spec.support.program'
+local C = require 'spec.support.cluster'
+local P = require 'spec.support.peers'
+
+-- A script: `primary` and `worker` are Lua text for the two kinds of processes.
+local function script(primary, worker)
+  return ([[
+    local cluster, net, timers = require 'cluster', require 'net', require 'timers'
+    if cluster.isPrimary then
+      %s
+    else
+      local worker = cluster.worker
+      %s
+    end
+  ]]):format(primary, worker)
+end
+
+-- What a script prints until it ends.
+local function output(await, place, options, arguments)
+  local command = C.start(place, options, arguments)
+  P.over(await, command)
+  assert.equal('', command.stderr)
+  return command.stdout, command.status
+end
+
+describe('cluster', function()
+  it('is one emitter with the names that Node has', function()
+    local outcome = program.eval([[
+      local cluster = require 'cluster'
+      assert(require('util').isInstance(cluster, require('events').EventEmitter))
+      for _, name in ipairs { 'isPrimary', 'isMaster', 'isWorker', 'fork', 'workers', 'settings', 'setupPrimary',
+        'setupMaster', 'disconnect', 'Worker' } do
+        assert(cluster[name] ~= nil, name)
+      end
+      print(cluster.isPrimary, cluster.isWorker, cluster.worker)
+    ]])
+    assert.equal('true\tfalse\tnil\n', outcome.out, outcome.err)
+  end)
+
+  it('tells what becomes of a worker: fork, online, listening, disconnect, exit', C.test(script([[
+    local function say(name)
+      cluster:on(name, function(worker, ...) print(name, worker.id, ...) end)
+    end
+    say 'fork' say 'online' say 'disconnect' say 'exit'
+    cluster:on('listening', function(worker, address)
+      print('listening', worker.id, address.address, address.port > 0, address.addressType)
+      worker:disconnect()
+    end)
+    local worker = cluster.fork()
+    print(worker.id, cluster.workers[1] == worker, worker:isConnected(), worker:isDead(), worker.process.pid > 0)
+    cluster:on('exit', function()
+      print(worker.exitedAfterDisconnect, worker:isConnected(), worker:isDead())
+    end)
+  ]], "net.createServer():listen(0, '127.0.0.1')"), function(await, place)
+    assert.equal([[
+1	true	true	false	true
+fork	1
+online	1
+listening	1	127.0.0.1	true	4
+disconnect	1
+exit	1	0	nil
+true	false	true
+]], (output(await, place)))
+  end))
+
+  it('carries values both ways, in order, as they are', C.test(script([[
+    local worker = cluster.fork { GREETING = 'hello' }
+    local n = 0
+    worker:on('message', function(value) n = n + 1 print('worker', require('util').inspect(value)) end)
+    cluster:on('message', function(from, value)
+      assert(from == worker)
+      if n == 3 then worker:disconnect() end
+    end)
+    worker:send { list = { 1, 2.5, 'three' }, yes = true }
+    worker:send(('x'):rep(3000000))
+    local ok, err = pcall(worker.send, worker, { print })
+    print(ok, err.code)
+    ok, err = pcall(worker.send, worker)
+    print(ok, err.code)
+  ]], [[
+    worker:on('message', function(value)
+      if type(value) == 'string' then value = { #value, value:sub(-1) } end
+      process.send(value)
+    end)
+    process.send(process.env.GREETING)
+  ]]), function(await, place)
+    local text = output(await, place)
+    assert.equal([[
+false	ERR_INVALID_ARG_VALUE
+false	ERR_MISSING_ARGS
+worker	'hello'
+worker	{ list: [ 1, 2.5, 'three' ], yes: true }
+worker	[ 3000000, 'x' ]
+]], text)
+  end))
+
+  it('says how a worker ended', C.test(script([[
+    cluster:on('exit', function(worker, code, signal)
+      print(worker.id, code, signal, worker.exitedAfterDisconnect)
+      if worker.id == 1 then
+        cluster.fork { HOW = 'wait' }:once('online', function() cluster.workers[2]:kill 'SIGKILL' end)
+      elseif worker.id == 2 then
+        cluster.fork { HOW = 'kill' }
+      end
+    end)
+    cluster.fork { HOW = 'exit' }
+  ]], [[
+    if process.env.HOW == 'exit' then
+      process.exit(3)
+    elseif process.env.HOW == 'kill' then
+      worker:kill 'SIGKILL'
+    end
+    timers.setInterval(function() end, 1000)
+  ]]), function(await, place)
+    assert.equal('1\t3\tnil\tnil\n2\tnil\tSIGKILL\ttrue\n3\tnil\tSIGKILL\ttrue\n', (output(await, place)))
+  end))
+
+  it('gives all workers the same port where each listens on 0, and several 0 several ports', C.test(script([[
+    local ports = {}
+    for i = 1, 2 do cluster.fork():on('message', function(value)
+      ports[#ports + 1] = value
+      if #ports == 2 then
+        print(ports[1][1] == ports[2][1], ports[1][2] == ports[2][2], ports[1][1] ~= ports[1][2])
+        cluster.disconnect(function() print 'all gone' end)
+      end
+    end) end
+  ]], [[
+    local first, second = net.createServer(), net.createServer()
+    first:listen(0, '127.0.0.1', function()
+      second:listen(0, '127.0.0.1', function()
+        process.send { first:address().port, second:address().port }
+      end)
+    end)
+  ]]), function(await, place)
+    assert.equal('true\ttrue\ttrue\nall gone\n', (output(await, place)))
+  end))
+
+  it('tells a worker that its port is taken', C.test(script([[
+    local server = net.createServer():listen(0, '127.0.0.1')
+    server:on('listening', function()
+      cluster.fork { PORT = server:address().port }
+    end)
+    cluster:on('message', function(worker, value)
+      print(value)
+      worker:disconnect()
+      server:close()
+    end)
+  ]], [[
+    local server = net.createServer()
+    server:on('error', function(err)
+      process.send(err.code .. ' ' .. err.syscall .. ' ' .. err.address .. ' ' .. tostring(err.port ==
+        tonumber(process.env.PORT)) .. ' ' .. tostring(server.listening))
+    end)
+    server:listen(tonumber(process.env.PORT), '127.0.0.1')
+  ]]), function(await, place)
+    assert.equal('EADDRINUSE listen 127.0.0.1 true false\n', (output(await, place)))
+  end))
+
+  it('leaves an exclusive server to the worker itself', C.test(script([[
+    local answers = {}
+    for i = 1, 2 do cluster.fork():on('message', function(value)
+      answers[#answers + 1] = value
+      if #answers == 2 then
+        print(answers[1] ~= answers[2])
+        cluster.disconnect()
+      end
+    end) end
+  ]], [[
+    local server = net.createServer()
+    server:listen({ port = 0, host = '127.0.0.1', exclusive = true }, function()
+      process.send(server:address().port)
+    end)
+    process:on('disconnect', function() server:close() end)
+  ]]), function(await, place)
+    assert.equal('true\n', (output(await, place)))
+  end))
+
+  it('shares unix sockets, whose file goes with the last of them', C.test(script([[
+    local path = arg[1]
+    local worker = cluster.fork()
+    worker:on('listening', function(address)
+      print(address.address == path, address.addressType)
+      net.connect(path):on('data', function(chunk)
+        print(chunk)
+        worker:disconnect()
+      end)
+    end)
+    worker:on('exit', function() print(require('fs').existsSync(path)) end)
+  ]], "net.createServer(function(c) c:finish('over unix') end):listen(arg[1])"), function(await, place)
+    assert.equal('true\t-1\nover unix\nfalse\n', (output(await, place, {}, { place.dir .. '/socket' })))
+  end))
+
+  it('closes a port when the last worker that used it has closed its server', C.test(script([[
+    local worker = cluster.fork()
+    worker:on('message', function(port)
+      net.connect(port, '127.0.0.1'):on('error', function(err)
+        print(err.code)
+        worker:disconnect()
+      end)
+    end)
+  ]], [[
+    local server = net.createServer()
+    server:listen(0, '127.0.0.1', function()
+      local port = server:address().port
+      server:close(function() process.send(port) end)
+    end)
+  ]]), function(await, place)
+    assert.equal('ECONNREFUSED\n', (output(await, place)))
+  end))
+
+  it('raises what the system says when a worker cannot be started', function()
+    local outcome = program.eval([[
+      local cluster = require 'cluster'
+      cluster.setupPrimary { exec = 'nowhere.lua', cwd = '/no/such/place' }
+      print(select(2, pcall(cluster.fork)).code)
+      print(select(2, pcall(cluster.setupPrimary, { exec = 5 })).code)
+    ]])
+    assert.equal('ENOENT\nERR_INVALID_ARG_TYPE\n', outcome.out)
+    assert.equal(0, outcome.status)
+  end)
+
+  it('replaces workers for a script that asks for it', C.test(script([[
+    cluster.fork()
+    cluster.fork()
+    local listening = 0
+    cluster:on('listening', function()
+      listening = listening + 1
+      if listening ~= 2 then return end
+      local before = {}
+      for id in pairs(cluster.workers) do before[id] = true end
+      cluster.reload(function(err)
+        local fresh = 0
+        for id, worker in pairs(cluster.workers) do
+          if not before[id] and not worker.exitedAfterDisconnect then fresh = fresh + 1 end
+        end
+        print(err, fresh)
+        cluster.disconnect()
+      end)
+      print(select(2, pcall(cluster.reload)).code)
+    end)
+  ]], "net.createServer():listen(0, '127.0.0.1')"), function(await, place)
+    assert.equal('ERR_CLUSTER_RELOADING\nnil\t2\n', (output(await, place)))
+  end))
+end)
+
+describe('process in a worker', function()
+  it('has send, connected, disconnect and their events; a process that is no worker has none', C.test(script([[
+    cluster.fork():on('message', function(value) print(value) end)
+    print(process.send, process.connected)
+  ]], [[
+    process.send(tostring(process.connected))
+    process:on('disconnect', function() io.stdout:write('disconnected ', tostring(process.connected), '\n') end)
+    process.disconnect()
+  ]]), function(await, place)
+    local text = output(await, place)
+    assert.matches('nil\tnil\n', text)
+    assert.matches('true\n', text)
+    assert.matches('disconnected false\n', text)
+  end))
+end)
+

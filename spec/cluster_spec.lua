@@ -260,3 +260,71 @@ describe('process in a worker', function()
   end))
 end)
 
+
+describe('session tickets in a cluster', function()
+  local TLS = [[
+    local tls = require 'tls'
+    local identity = require('moonlatch.spec').selfSigned()
+    local key, cert = identity.key, identity.cert
+  ]]
+
+  -- A client that visits worker after worker, each on a port of its own, with the session it got last.
+  local CLIENT = [[
+    local session, visits = nil, {}
+    local function visit(ports, at, done)
+      if not ports[at] then return done() end
+      local socket = require('tls').connect { port = ports[at], host = '127.0.0.1', rejectUnauthorized = false,
+        session = session, servername = '' }
+      socket:on('session', function(new) session = new end)
+      socket:on('secureConnect', function() visits[#visits + 1] = tostring(socket:isSessionReused()) end)
+      socket:resume()
+      socket:on('close', function() visit(ports, at + 1, done) end)
+    end
+  ]]
+
+  local function serving(options)
+    return ([[
+      local server = require('tls').createServer({ key = process.env.KEY, cert = process.env.CERT, %s },
+        function(socket) socket:finish('x') end)
+      server:listen({ port = 0, host = '127.0.0.1', exclusive = true }, function()
+        process.send(server:address().port)
+      end)
+      process:on('disconnect', function() server:close() end)
+    ]]):format(options)
+  end
+
+  it('resume with any worker, and after the keys were renewed', C.test(script(TLS .. CLIENT .. [[
+    cluster.setupPrimary { ticketKeysAge = 20 }
+    local ports = {}
+    for i = 1, 3 do
+      cluster.fork { KEY = key, CERT = cert }:on('message', function(port)
+        ports[#ports + 1] = port
+        if #ports == 3 then
+          visit({ ports[1], ports[2], ports[3], ports[1] }, 1, function()
+            print(table.concat(visits, ' '))
+            cluster.disconnect()
+          end)
+        end
+      end)
+    end
+  ]], serving ''), function(await, place)
+    assert.equal('false true true true\n', (output(await, place)))
+  end))
+
+  it('are the business of a server that was given keys of its own', C.test(script(TLS .. CLIENT .. [[
+    local ports = {}
+    for i = 1, 2 do
+      cluster.fork { KEY = key, CERT = cert, TICKETS = tostring(i):rep(48) }:on('message', function(port)
+        ports[#ports + 1] = port
+        if #ports == 2 then
+          visit({ ports[1], ports[1], ports[2] }, 1, function()
+            print(table.concat(visits, ' '))
+            cluster.disconnect()
+          end)
+        end
+      end)
+    end
+  ]], serving 'ticketKeys = process.env.TICKETS'), function(await, place)
+    assert.equal('false true false\n', (output(await, place)))
+  end))
+end)

@@ -1,6 +1,4 @@
 --- The ticket keys that the workers of a cluster share: what one seals, every one opens.
-local randomBytes = require('crypto').randomBytes
-
 local pairs = pairs
 
 local tickets = {}
@@ -12,7 +10,7 @@ local KEEP = 3 -- the current keys and those before them
 ---@param ring? string[]  the list so far
 ---@return string[]
 function tickets.rotate(ring)
-  local next = { randomBytes(KEYS_SIZE) }
+  local next = { require('crypto').randomBytes(KEYS_SIZE) }
   for i = 1, KEEP - 1 do
     next[i + 1] = ring and ring[i]
   end
@@ -27,7 +25,7 @@ local servers = setmetatable({}, { __mode = 'k' })
 function tickets.use(ring)
   current = ring
   for server in pairs(servers) do
-    server:setTicketKeys(ring)
+    server:_useTicketKeys(ring)
   end
 end
 
@@ -36,7 +34,7 @@ end
 function tickets.join(server)
   if current then
     servers[server] = true
-    server:setTicketKeys(current)
+    server:_useTicketKeys(current)
   end
 end
 

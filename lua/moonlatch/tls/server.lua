@@ -6,6 +6,7 @@ local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local Names = require 'moonlatch.tls.names'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
+local shared = require 'moonlatch.cluster.tickets'
 local ticketKeys = require 'moonlatch.tls.ticket_keys'
 local TLSSocket = require 'moonlatch.tls.socket'
 local tls = require 'moonlatch.tls.namespace'
@@ -84,6 +85,9 @@ function Server:init(options, listener)
   self.rejectUnauthorized = options.rejectUnauthorized ~= false
   self._names = Names()
   self._context = context.given(options) or serverContext(options)
+  if not options.ticketKeys then
+    shared.join(self) -- the keys that all workers of a cluster have, should this be one
+  end
   self._protocols = alpn.read(options, {}, true)
   self._handshakeTimeout = options.handshakeTimeout or HANDSHAKE_TIMEOUT
   self._sniCallback = options.SNICallback
@@ -178,9 +182,13 @@ function Server:setSecureContext(options)
   end
   local ready = context.from(options)
   if not ready then
+    local own = options.ticketKeys
     options = copy(options)
     options.ticketKeys = options.ticketKeys or self:getTicketKeys(true)
     ready = serverContext(options)
+    if own then
+      shared.leave(self)
+    end
   end
   self._context = ready
   renew(self)
@@ -204,7 +212,15 @@ end
 ---@param keys string|string[]  48 bytes each
 ---@source Node.js server.setTicketKeys()
 function Server:setTicketKeys(keys)
-  self._context.context:setTicketKeys(ticketKeys.join(keys, 'buffer', 'keys'))
+  local ring = ticketKeys.join(keys, 'buffer', 'keys')
+  shared.leave(self)
+  self._context.context:setTicketKeys(ring)
+end
+
+--- Uses the keys that the workers of a cluster share.
+---@package
+function Server:_useTicketKeys(ring)
+  self._context.context:setTicketKeys(table.concat(ring))
 end
 
 return Server

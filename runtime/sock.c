@@ -17,6 +17,9 @@ enum { VECTOR_SIZE = 64 };
  * them for ever. */
 enum { SEND_BUDGET = 1024 * 1024 };
 
+/* Full buffers of input that a close reads at most. */
+enum { DISCARD_READS = 4 };
+
 static const struct ml_stream_ops sock_ops;
 
 static struct ml_sock *sock_of(struct ml_stream *stream)
@@ -470,6 +473,18 @@ static void close_fd(struct ml_sock *s)
   s->fd = -1;
 }
 
+/* Unread input turns the close of a TCP socket into a reset, which takes with it what the peer has
+ * not received yet (RFC 2525, 2.17). Once our end has been sent properly, session tickets or a late
+ * answer are not to undo it. */
+static void discard_input(struct ml_sock *s)
+{
+  uint8_t *buffer = ml_loop_borrow(s->stream.loop);
+  for (int i = 0; i < DISCARD_READS; i++) {
+    if (receive(s, buffer) <= 0) break;
+  }
+  ml_loop_give_back(s->stream.loop, buffer);
+}
+
 static void sock_close(struct ml_stream *stream)
 {
   struct ml_sock *s = sock_of(stream);
@@ -479,6 +494,7 @@ static void sock_close(struct ml_stream *stream)
   drop_held(s);
   if (s->phase == SOCK_OPEN && !s->reset) (void)send_queue(s);
   drop_queue(s);
+  if (s->is_socket && s->output == OUTPUT_FINISHED && !s->reset) discard_input(s);
   s->phase = SOCK_CLOSED;
   ml_task_cancel(&s->task);
   ml_sock_watch(s);

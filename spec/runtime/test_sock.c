@@ -239,6 +239,20 @@ static void a_shutdown_behind_a_full_queue_is_told_later(void **state)
   assert_int_equal(b.count[END], 1);
 }
 
+static void input_that_nobody_read_does_not_make_a_reset_of_an_end(void **state)
+{
+  (void)state;
+  struct ml_error err;
+  char buffer[16];
+  pair_with_fd();
+  assert_int_equal(write_bytes(&a, "bye", 3), ML_DONE);
+  assert_int_equal(ml_stream_shutdown(a.stream, &err), ML_DONE);
+  assert_int_equal(write(peer, "unread", 6), 6);
+  recorder_close(&a);
+  assert_int_equal(recv(peer, buffer, sizeof buffer, 0), 3);
+  assert_int_equal(recv(peer, buffer, sizeof buffer, 0), 0);
+}
+
 static void a_write_to_a_dead_peer_is_an_error_event(void **state)
 {
   (void)state;
@@ -613,6 +627,7 @@ int main(void)
       TEST(the_end_is_told_once_and_writing_goes_on),
       TEST(shutdown_follows_the_last_byte),
       TEST(a_shutdown_behind_a_full_queue_is_told_later),
+      TEST(input_that_nobody_read_does_not_make_a_reset_of_an_end),
       TEST(a_write_to_a_dead_peer_is_an_error_event),
       TEST(what_the_peer_said_before_it_died_comes_first),
       TEST(a_failed_flush_is_reported_once),

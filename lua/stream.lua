@@ -17,6 +17,7 @@ local stream = {
   PassThrough = transform.PassThrough,
   pipeline = pipeline.pipeline,
   finished = finished.finished,
+  duplexPair = require 'moonlatch.stream.duplex_pair',
   getDefaultHighWaterMark = state.getDefaultHighWaterMark,
   setDefaultHighWaterMark = state.setDefaultHighWaterMark,
   --- For coroutines: they wait for the end and raise the error instead of calling back.

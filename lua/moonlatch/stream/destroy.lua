@@ -71,7 +71,15 @@ local function emitError(self, err)
   self:emit('error', err)
 end
 
+local function emitCloseStill(self)
+  if not (self._writableState or self._readableState).closeEmitted then
+    emitClose(self)
+  end
+end
+
+-- An error that nobody listens for is raised in here, and 'close' comes all the same.
 local function emitErrorClose(self, err)
+  nextTick(emitCloseStill, self)
   emitError(self, err)
   emitClose(self)
 end

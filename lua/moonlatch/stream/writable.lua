@@ -495,6 +495,7 @@ function Writable:finish(chunk, name, callback)
   end
   if not err then
     if not ws.errored and not ws.ending then
+      err = endError(ws) -- destroyed before: nothing will come of it any more
       ws.ending, ws.plain = true, false
       finishMaybe(self, ws)
       ws.ended = true

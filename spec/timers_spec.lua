@@ -32,14 +32,14 @@ describe('setTimeout', function()
 
   it('fires in order of time, and of insertion where that is equal', spec.async(function(done)
     local order = {}
-    setTimeout(function() order[#order + 1] = 'c' end, 3)
+    setTimeout(function() order[#order + 1] = 'c' end, 40)
     setTimeout(function() order[#order + 1] = 'a' end, 1)
     setTimeout(function() order[#order + 1] = 'b' end, 1)
-    setTimeout(function() order[#order + 1] = 'd' end, 3)
+    setTimeout(function() order[#order + 1] = 'd' end, 40)
     setTimeout(function()
       assert.equal('abcd', table.concat(order))
       done()
-    end, 4)
+    end, 41)
   end))
 
   it('names the argument when the callback is no function', function()

@@ -17,6 +17,7 @@ local command = require 'moonlatch.spec.command'
 local handles = require 'moonlatch.spec.handles'
 local native = require 'moonlatch.native'
 local run = require 'moonlatch.spec.run'
+local slowness = require 'moonlatch.spec.slowness'
 
 ---@class moonlatch.spec
 local spec = {
@@ -28,6 +29,7 @@ local spec = {
   command = command.start,
   available = command.available,
   handles = handles,
+  slowness = slowness,
 }
 
 --- Milliseconds that a test may take when it does not say.

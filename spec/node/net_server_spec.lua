@@ -295,27 +295,24 @@ describe('the connections of a net.Server', function()
   end))
 
   it('make room for others when they close (server.maxConnections)', spec.async(function(done, expect)
+    local left, visit = 5, nil
     local server = net.createServer(expect(function(socket)
       socket:finish('served')
+      socket:on('close', function()
+        visit()
+      end)
     end, 5))
     server.maxConnections = 1
     server:on('drop', expect(0))
-    server:listen(0, '127.0.0.1', function()
-      local left = 5
-      local function visit()
-        if left == 0 then
-          server:close(done)
-          return
-        end
-        left = left - 1
-        local client = net.connect(server:address().port, '127.0.0.1')
-        client:resume()
-        client:on('close', function()
-          setTimeout(visit, 5)
-        end)
+    function visit()
+      if left == 0 then
+        server:close(done)
+        return
       end
-      visit()
-    end)
+      left = left - 1
+      net.connect(server:address().port, '127.0.0.1'):resume()
+    end
+    server:listen(0, '127.0.0.1', visit)
   end))
 
   it('come paused with pauseOnConnect and read nothing until they are resumed (pauseOnConnect)', spec.async(

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "listener.h"
@@ -271,20 +272,62 @@ static void it_can_be_closed_inside_a_connection(void **state)
   assert_int_equal(accepted_count, 1);
 }
 
-/* Leaves the process without free descriptors; returns the limit to put back. Not under valgrind,
- * which enforces the limit by closing what accept(2) has already taken. */
-static struct rlimit exhaust(void)
+/* ---- Shortage of descriptors ---- */
+
+/* What exhaust() starts: takes the free descriptors of `pid`, says so, and gives them back when the
+ * other end of `fd` is closed. */
+_Noreturn static void hold_limit(pid_t pid, int fd)
 {
-  const char *preload = getenv("LD_PRELOAD");
-  if (preload != NULL && strstr(preload, "vgpreload") != NULL) skip();
-  struct rlimit before;
-  int highest = dup(0);
-  assert_true(highest >= 0);
-  close(highest);
-  assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-  struct rlimit now = {.rlim_cur = (rlim_t)highest, .rlim_max = before.rlim_max};
-  assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
-  return before;
+  rlim_t count = 0;
+  struct rlimit before = {0};
+  bool held = read(fd, &count, sizeof count) == sizeof count &&
+              prlimit(pid, RLIMIT_NOFILE, NULL, &before) == 0;
+  struct rlimit limit = {.rlim_cur = count, .rlim_max = before.rlim_max};
+  held = held && prlimit(pid, RLIMIT_NOFILE, &limit, NULL) == 0;
+  if (write(fd, &held, sizeof held) != sizeof held || !held) _exit(1);
+  while (read(fd, &count, sizeof count) > 0)
+    continue;
+  _exit(prlimit(pid, RLIMIT_NOFILE, &before, NULL) == 0 ? 0 : 1);
+}
+
+struct shortage {
+  pid_t holder;
+  int fd;
+};
+
+/* Leaves the process without free descriptors until relieve(). Another process sets the limit,
+ * because what a process sets for itself valgrind only imitates: by closing what accept(2) has
+ * already taken. */
+static struct shortage exhaust(void)
+{
+  int ends[2];
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  pid_t parent = getpid();
+  pid_t holder = fork();
+  assert_true(holder >= 0);
+  if (holder == 0) {
+    close(ends[0]);
+    hold_limit(parent, ends[1]);
+  }
+  close(ends[1]);
+  int lowest_free = dup(0);
+  assert_true(lowest_free >= 0);
+  close(lowest_free);
+  rlim_t count = (rlim_t)lowest_free;
+  assert_int_equal(write(ends[0], &count, sizeof count), sizeof count);
+  bool held = false;
+  assert_int_equal(read(ends[0], &held, sizeof held), sizeof held);
+  assert_true(held);
+  assert_int_equal(dup(0), -1);
+  return (struct shortage){.holder = holder, .fd = ends[0]};
+}
+
+static void relieve(const struct shortage *shortage)
+{
+  int status = -1;
+  close(shortage->fd);
+  assert_int_equal(waitpid(shortage->holder, &status, 0), shortage->holder);
+  assert_int_equal(status, 0);
 }
 
 static void without_descriptors_connections_are_dropped(void **state)
@@ -295,9 +338,9 @@ static void without_descriptors_connections_are_dropped(void **state)
   listen_on("127.0.0.1", &addr);
   connect_clients(&addr, 3);
   expected = 3;
-  struct rlimit before = exhaust();
+  struct shortage shortage = exhaust();
   ml_loop_run(loop);
-  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  relieve(&shortage);
   assert_int_equal(dropped_count, 3);
   assert_int_equal(accepted_count, 0);
   assert_int_equal(error_count, 0);
@@ -312,9 +355,9 @@ static void it_can_be_closed_inside_a_drop(void **state)
   connect_clients(&addr, 3);
   expected = CLIENTS;
   close_on_drop = true;
-  struct rlimit before = exhaust();
+  struct shortage shortage = exhaust();
   ml_loop_run(loop);
-  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  relieve(&shortage);
   assert_int_equal(dropped_count, 1);
 }
 

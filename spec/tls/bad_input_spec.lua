@@ -12,9 +12,6 @@ local HTTP = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
 -- Types of a record (RFC 8446, 5.1).
 local ALERT, HANDSHAKE, APPLICATION_DATA = '\21', '\22', '\23'
 
--- As the time limits of tests are stretched for sanitizers and valgrind.
-local SLOWNESS = tonumber(os.getenv('MOONLATCH_SPEC_SLOW')) or 1
-
 local function record(kind, body)
   return kind .. '\3\3' .. string.char(math.floor(#body / 256), #body % 256) .. body
 end
@@ -117,7 +114,7 @@ describe('a server goes on after one tlsClientError when a client', function()
   it('says nothing for too long, or too little', P.test({}, function(await)
     local hello = H.clientHello(await)
     -- Long enough for the good client that follows.
-    local guarded = H.guard(await, { handshakeTimeout = 300 * SLOWNESS })
+    local guarded = H.guard(await, { handshakeTimeout = 300 * spec.slowness })
     local sent = { 0, 1, 50 }
     await(function(done)
       local left = #sent

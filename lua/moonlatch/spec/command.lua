@@ -3,6 +3,7 @@
 local class = require 'moonlatch.class'
 local EventEmitter = require('events').EventEmitter
 local native = require 'moonlatch.native'
+local slowness = require 'moonlatch.spec.slowness'
 local spawn = require 'moonlatch.process.children'
 local timers = require 'timers'
 
@@ -12,8 +13,6 @@ local command = {}
 local SIGNAL_STATUS = 128
 local SIGKILL, SIGTERM = 9, 15
 local TIMEOUT = 30000
-
-local slowness = tonumber(os.getenv('MOONLATCH_SPEC_SLOW')) or 1
 
 ---@class moonlatch.spec.Command : EventEmitter
 ---@field pid integer

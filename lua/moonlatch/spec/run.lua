@@ -4,6 +4,7 @@
 local handles = require 'moonlatch.spec.handles'
 local native = require 'moonlatch.native'
 local process = require 'process'
+local slowness = require 'moonlatch.spec.slowness'
 local timers = require 'timers'
 
 local run = {}
@@ -13,9 +14,6 @@ run.timeout = 10000
 
 -- How long what a finished test closed may take to be gone.
 local SETTLE = 2000
-
--- Sanitizers and valgrind make everything slower: MOONLATCH_SPEC_SLOW=10 gives ten times the time.
-local slowness = tonumber(os.getenv('MOONLATCH_SPEC_SLOW')) or 1
 
 local function functionName(fn)
   local info = debug.getinfo(fn, 'S')

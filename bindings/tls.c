@@ -278,6 +278,7 @@ static const luaL_Reg methods[] = {
     {"feed", tls_feed},
     {"setDeadline", tls_set_deadline},
     {"showIdentity", tls_show_identity},
+    {"clientHello", ml_tls_client_hello},
     {"answerContext", tls_answer_context},
     {"answerIdentity", tls_answer_identity},
     {"answerData", tls_answer_data},
@@ -292,6 +293,17 @@ static void push_asks(lua_State *L)
   for (size_t i = ML_ASK_CONTEXT; i < ASK_NAMES; i++) {
     lua_pushnumber(L, ML_ASKS(i));
     lua_setfield(L, -2, ask_names[i]);
+  }
+}
+
+/* native.tlsAlerts: the numbers of the alerts that a script may end a handshake with, by name */
+static void push_alerts(lua_State *L)
+{
+  lua_newtable(L);
+  for (int alert = 0; alert <= UINT8_MAX; alert++) {
+    if (!ml_alert_is_error(alert)) continue;
+    lua_pushnumber(L, alert);
+    lua_setfield(L, -2, ml_alert_name(alert));
   }
 }
 
@@ -310,5 +322,7 @@ void ml_open_tls(lua_State *L)
   lua_setfield(L, 1, "tls");
   push_asks(L);
   lua_setfield(L, 1, "tlsAsks");
+  push_alerts(L);
+  lua_setfield(L, 1, "tlsAlerts");
   lua_pop(L, 1);
 }

@@ -8,6 +8,9 @@
 /* The engine of the handle at argument 1, or NULL when it is closed. */
 struct ml_tls *ml_tls_self(lua_State *L);
 
+/* clientHello() → tls.ClientHello | nil: what asked the question that is open (hello.c) */
+int ml_tls_client_hello(lua_State *L);
+
 /* Methods that only look: protocol(), cipher(), peerCertificate(), … (tls_facts.c) */
 extern const luaL_Reg ml_tls_facts[];
 

@@ -276,78 +276,59 @@ const char *ml_verify_name(long number)
 #undef NAME
 }
 
+/* Those that RFC 8446 keeps from using, and those that are no errors, have no_error set. */
+static const struct {
+  uint8_t number;
+  bool no_error;
+  const char *name;
+} alerts[] = {
+    {0, true, "close_notify"},
+    {10, false, "unexpected_message"},
+    {20, false, "bad_record_mac"},
+    {21, true, "decryption_failed"},
+    {22, false, "record_overflow"},
+    {30, true, "decompression_failure"},
+    {40, false, "handshake_failure"},
+    {41, true, "no_certificate"},
+    {42, false, "bad_certificate"},
+    {43, false, "unsupported_certificate"},
+    {44, false, "certificate_revoked"},
+    {45, false, "certificate_expired"},
+    {46, false, "certificate_unknown"},
+    {47, false, "illegal_parameter"},
+    {48, false, "unknown_ca"},
+    {49, false, "access_denied"},
+    {50, false, "decode_error"},
+    {51, false, "decrypt_error"},
+    {60, true, "export_restriction"},
+    {70, false, "protocol_version"},
+    {71, false, "insufficient_security"},
+    {80, false, "internal_error"},
+    {86, false, "inappropriate_fallback"},
+    {90, true, "user_canceled"},
+    {100, true, "no_renegotiation"},
+    {109, false, "missing_extension"},
+    {110, false, "unsupported_extension"},
+    {111, true, "certificate_unobtainable"},
+    {112, false, "unrecognized_name"},
+    {113, false, "bad_certificate_status_response"},
+    {114, true, "bad_certificate_hash_value"},
+    {115, false, "unknown_psk_identity"},
+    {116, false, "certificate_required"},
+    {120, false, "no_application_protocol"},
+};
+#define ALERTS (sizeof(alerts) / sizeof(*alerts))
+
 const char *ml_alert_name(int alert)
 {
-  switch (alert) {
-  case 0:
-    return "close_notify";
-  case 10:
-    return "unexpected_message";
-  case 20:
-    return "bad_record_mac";
-  case 21:
-    return "decryption_failed";
-  case 22:
-    return "record_overflow";
-  case 30:
-    return "decompression_failure";
-  case 40:
-    return "handshake_failure";
-  case 41:
-    return "no_certificate";
-  case 42:
-    return "bad_certificate";
-  case 43:
-    return "unsupported_certificate";
-  case 44:
-    return "certificate_revoked";
-  case 45:
-    return "certificate_expired";
-  case 46:
-    return "certificate_unknown";
-  case 47:
-    return "illegal_parameter";
-  case 48:
-    return "unknown_ca";
-  case 49:
-    return "access_denied";
-  case 50:
-    return "decode_error";
-  case 51:
-    return "decrypt_error";
-  case 60:
-    return "export_restriction";
-  case 70:
-    return "protocol_version";
-  case 71:
-    return "insufficient_security";
-  case 80:
-    return "internal_error";
-  case 86:
-    return "inappropriate_fallback";
-  case 90:
-    return "user_canceled";
-  case 100:
-    return "no_renegotiation";
-  case 109:
-    return "missing_extension";
-  case 110:
-    return "unsupported_extension";
-  case 111:
-    return "certificate_unobtainable";
-  case 112:
-    return "unrecognized_name";
-  case 113:
-    return "bad_certificate_status_response";
-  case 114:
-    return "bad_certificate_hash_value";
-  case 115:
-    return "unknown_psk_identity";
-  case 116:
-    return "certificate_required";
-  case 120:
-    return "no_application_protocol";
-  default:
-    return "unknown";
-  }
+  for (size_t i = 0; i < ALERTS; i++)
+    if (alerts[i].number == alert) return alerts[i].name;
+  return "unknown";
+}
+
+bool ml_alert_is_error(int alert)
+{
+  for (size_t i = 0; i < ALERTS; i++)
+    if (alerts[i].number == alert) return !alerts[i].no_error;
+  return false;
 }

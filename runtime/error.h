@@ -82,4 +82,7 @@ const char *ml_verify_name(long number);
 /* "unknown_ca" for 48 (RFC 8446, 6); "unknown" otherwise. */
 const char *ml_alert_name(int alert);
 
+/* One of the error alerts of RFC 8446, 6.2: it ends a handshake, and its number is still in use. */
+bool ml_alert_is_error(int alert);
+
 #endif

@@ -165,6 +165,21 @@ int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
   return decide(tls, ssl, alert);
 }
 
+/* The alert stands last in the output, in a record of its own that nothing encrypts yet. */
+void ml_tls_send_chosen_alert(struct ml_tls *tls)
+{
+  static const uint8_t fatal_alert[] = {SSL3_RT_ALERT, SSL3_VERSION_MAJOR};
+  static const uint8_t length_and_level[] = {0, 2, SSL3_AL_FATAL};
+  const size_t size = SSL3_RT_HEADER_LENGTH + 2;
+  struct ml_buf *out = &tls->io.out;
+  if (!tls->server || tls->hello_decided || ml_buf_size(out) < size) return;
+  uint8_t *record = out->data + out->end - size;
+  if (memcmp(record, fatal_alert, sizeof(fatal_alert)) != 0) return;
+  if (memcmp(record + 3, length_and_level, sizeof(length_and_level)) != 0) return;
+  record[size - 1] = (uint8_t)tls->pause.alert;
+  tls->alert = tls->pause.alert;
+}
+
 /* ---- The message itself ---- */
 
 void ml_tls_on_message(int write_p, int version, int content_type, const void *message, size_t len,

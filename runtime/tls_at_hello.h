@@ -15,6 +15,11 @@ ML_MUST_CHECK int ml_tls_read_hello(struct ml_tls *tls, struct ml_tls_hello *hel
 /* SSL_CTX_set_client_hello_cb(3). Suspends until every question has its answer. */
 int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg);
 
+/* After a refusal by the owner: sends the alert that the owner chose. OpenSSL replaces those that
+ * the version it would speak does not have, and at a ClientHello that is not known yet
+ * (missing_extension becomes handshake_failure). */
+void ml_tls_send_chosen_alert(struct ml_tls *tls);
+
 /* SSL_set_msg_callback(3), `arg` the engine: keeps each ClientHello until it has been dealt with.
  * OpenSSL shows it in full here alone (SSL_client_hello_get1_extensions_present(3) leaves out what
  * it does not know). */

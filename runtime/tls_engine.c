@@ -96,7 +96,10 @@ static enum ml_tls_result fail(struct ml_tls *tls)
 {
   struct ml_error err;
   unsigned long last = ERR_peek_last_error();
-  if (tls->pause.refused && tls->error) return fail_with(tls, tls->error);
+  if (tls->pause.refused && tls->error) {
+    ml_tls_send_chosen_alert(tls);
+    return fail_with(tls, tls->error);
+  }
   /* A provider's "cipher operation failed" says less than the "bad record mac" that follows. */
   while (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_PROV)
     (void)ERR_get_error();

@@ -18,6 +18,10 @@ void ml_tls_explain(struct ml_tls *tls, struct ml_error *err);
  * "Ed25519". The numbers are those of SSL_get_sigalgs(3). Returns buffer. */
 const char *ml_tls_sigalg_name(int sign_nid, int hash_nid, char *buffer, size_t size);
 
+/* The name of a SignatureScheme (RFC 8446, 4.2.3; of the older ones made likewise),
+ * "ecdsa_secp256r1_sha256"; NULL for one we do not know. */
+const char *ml_tls_scheme_name(unsigned scheme);
+
 /* "TLSv1.2" for 0x0303; NULL for one that is no version of TLS. */
 const char *ml_tls_version_name(int version);
 

@@ -38,6 +38,7 @@ int ml_tls_ask(struct ml_tls *tls, enum ml_tls_ask ask, const uint8_t *subject, 
   pause->ask = ask;
   pause->token++;
   pause->accepted = pause->refused = false;
+  pause->alert = SSL_AD_INTERNAL_ERROR;
   return 0;
 }
 

@@ -103,6 +103,48 @@ describe('examples/mutual_tls.lua', function()
   end))
 end)
 
+describe('examples/sni_router_async.lua', function()
+  it('leads two names to their services, and turns away a third and a client it will not have', P.test({}, function(
+      await, files)
+    local status, stdout, stderr = ended(await, start('sni_router_async', files.dir))
+    assert.equal('', stderr)
+    assert.equal(0, status)
+    local fingerprint, older = stdout:match('\n(t13d%w+_%x+_%x+) asks'), stdout:match('\n(t12d%w+_%x+_%x+) asks')
+    local lines = {}
+    for line in stdout:gsub('port %d+', 'port'):gmatch('[^\n]+') do
+      lines[#lines + 1] = line
+    end
+    -- The two ends of a refusal are two events: which is told first is open.
+    table.sort(lines)
+    assert.same({
+      'alpha.example says: this is alpha',
+      'alpha.example says: this is alpha',
+      'alpha.example: ERR_SSL_TLSV1_ALERT_ACCESS_DENIED',
+      'beta.example says: this is beta',
+      'gamma.example: ERR_SSL_TLSV1_UNRECOGNIZED_NAME',
+      'listening on port',
+      older .. ' asks for alpha.example, speaks greet/1',
+      older .. ' asks for alpha.example, speaks greet/1',
+      fingerprint .. ' asks for alpha.example, speaks greet/1',
+      fingerprint .. ' asks for beta.example, speaks greet/1',
+      fingerprint .. ' asks for gamma.example, speaks greet/1',
+      'turned away: access_denied',
+      'turned away: unrecognized_name',
+    }, lines)
+  end))
+
+  it('routes other clients when it is given a port', P.test({}, function(await, files)
+    local server, port = startServer(await, 'sni_router_async', files.dir, { 0 })
+    local _, stdout = P.sClientEcho(await, port, { '-servername', 'beta.example', '-alpn', 'greet/1' })
+    assert.matches('subject=CN = beta%.example\n', stdout)
+    assert.matches('this is beta\n', stdout)
+    local _, out, err = P.run(await, { 'openssl', 's_client', '-noservername', '-connect', '127.0.0.1:' .. port },
+      { input = '' })
+    assert.matches('SSL alert number 109', out .. err) -- missing_extension
+    P.stop(await, server)
+  end))
+end)
+
 describe('examples/sni_server.lua', function()
   it('shows itself under both names, and under one that nobody serves', P.test({}, function(await, files)
     local status, stdout, stderr = ended(await, start('sni_server', files.dir))

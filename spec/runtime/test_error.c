@@ -156,6 +156,20 @@ static void test_alert_names(void **state)
       assert_string_not_equal(ml_alert_name(alert), "unknown");
 }
 
+static void test_alerts_that_end_a_handshake(void **state)
+{
+  (void)state;
+  int count = 0;
+  for (int alert = -1; alert < 256; alert++)
+    count += ml_alert_is_error(alert);
+  assert_int_equal(count, 25); /* RFC 8446, 6: AlertDescription without closure and RESERVED */
+  assert_true(ml_alert_is_error(SSL_AD_UNRECOGNIZED_NAME));
+  assert_false(ml_alert_is_error(SSL_AD_CLOSE_NOTIFY));
+  assert_false(ml_alert_is_error(SSL_AD_USER_CANCELLED));
+  assert_false(ml_alert_is_error(SSL_AD_NO_RENEGOTIATION));
+  assert_false(ml_alert_is_error(1));
+}
+
 int main(void)
 {
   /* Loads the words of the SSL library. */
@@ -168,6 +182,7 @@ int main(void)
       cmocka_unit_test(test_openssl_without_a_reason),
       cmocka_unit_test(test_verification_names),
       cmocka_unit_test(test_alert_names),
+      cmocka_unit_test(test_alerts_that_end_a_handshake),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,24 +1,18 @@
 --- Callbacks of the script's that answer in either of two forms: by what they return, as Node's do, or through a
 --- function that they get behind their arguments, now or later.
 local errors = require 'moonlatch.errors'
+local parameters = require 'moonlatch.tls.parameters'
 local questions = require 'moonlatch.tls.questions'
 
-local type, select, getmetatable, xpcall = type, select, getmetatable, xpcall
-local getinfo = debug.getinfo
+local select, xpcall = select, xpcall
 
 local M = {}
 
 -- Returning nil means "none" in the first form and nothing at all in the second. A function that declares the
 -- parameter for the answer is of the second; one with `...` is when it returns no value, rather than nil.
 local function answersLater(callback, position, returned)
-  if type(callback) ~= 'function' then
-    callback, position = getmetatable(callback).__call, position + 1
-    if type(callback) ~= 'function' then
-      return returned == 0
-    end
-  end
-  local info = getinfo(callback, 'u')
-  return info.nparams >= position or info.isvararg and returned == 0
+  local count, vararg = parameters(callback)
+  return count >= position or vararg and returned == 0
 end
 
 --- Calls `callback` with the arguments and a function behind them. `answer(err, value)` gets whichever answer comes;

@@ -5,10 +5,11 @@
 local errors = require 'moonlatch.errors'
 local native = require 'moonlatch.native'
 local context = require 'moonlatch.tls.context'
+local hello = require 'moonlatch.tls.hello'
 local tls = require 'moonlatch.tls.namespace'
 
-local tostring, xpcall = tostring, xpcall
-local asks = native.tlsAsks
+local tostring, type, xpcall = tostring, type, xpcall
+local asks, alerts = native.tlsAsks, native.tlsAlerts
 
 -- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
 local ALERT_INTERNAL_ERROR = 80
@@ -18,7 +19,28 @@ local ALERT_INTERNAL_ERROR = 80
 local M = { ask = {} }
 local ask = M.ask
 
---- Ends the handshake with the script's own error.
+-- The alert that an error of the script's calls for, by the name in its field `alert`, and the error itself. What the
+-- library has reported elsewhere has a number there, and calls for nothing.
+local function judge(err)
+  err = errors.from(err)
+  local name = err.alert
+  if name == nil or type(name) == 'number' and err.alertFrom ~= nil then
+    return ALERT_INTERNAL_ERROR, err
+  end
+  local alert = alerts[name]
+  if not alert then
+    local wrong = errors.argValue('err.alert', name, 'is not the name of an error alert')
+    wrong.cause = err
+    return ALERT_INTERNAL_ERROR, wrong
+  end
+  if err.message == nil then
+    err = errors.coded(errors.Error, 'ERR_TLS_HANDSHAKE_REFUSED', 'The handshake was refused: ' .. name, err)
+  end
+  return alert, err
+end
+
+--- Ends the handshake with the script's own error. The peer gets the alert that the error names in its field `alert`
+--- (RFC 8446, 6.2), else internal_error.
 ---@param socket tls.TLSSocket
 ---@param token integer
 ---@param err any
@@ -27,8 +49,9 @@ function M.refuse(socket, token, err)
   if not handle then
     return
   end
-  err = errors.from(err)
-  if handle:answerFailure(token, ALERT_INTERNAL_ERROR, tostring(err)) then
+  local alert
+  alert, err = judge(err)
+  if handle:answerFailure(token, alert, tostring(err)) then
     socket._scriptError = err
   end
 end
@@ -57,7 +80,7 @@ function M.wanted(socket)
     return asks.identity
   end
   local wanted = 0
-  if o.SNICallback ~= nil then
+  if o.SNICallback ~= nil or o.server ~= nil and o.server:listenerCount('clientHello') > 0 then
     wanted = wanted + asks.context
   end
   if o.ALPNCallback then
@@ -87,18 +110,47 @@ local function answerContext(socket, token, err, chosen)
   end
 end
 
---- The oldest form of SNICallback returns the context; later ones call back. One that does neither has yet to answer.
-function ask.context(socket, token, servername)
+-- The oldest form of SNICallback returns the context; later ones call back. One that does neither has yet to answer.
+local function askByName(socket, token, servername, seen)
   local callback = socket._tls.SNICallback
   if not servername or not callback then
     answerContext(socket, token)
     return
   end
+  if not seen and hello.isTakenBy(callback) then
+    seen = socket._handle:clientHello()
+  end
   local ok, result = call(socket, token, callback, servername, function(err, chosen)
     answerContext(socket, token, err, chosen)
-  end)
+  end, seen)
   if ok and result ~= nil then
     answerContext(socket, token, nil, result)
+  end
+end
+
+-- The listeners of 'clientHello' share one callback: the first answer counts. Without an error and a context it passes
+-- the question on.
+local function announce(socket, token, servername, server)
+  local seen, answered = socket._handle:clientHello(), false
+  call(socket, token, server.emit, server, 'clientHello', seen, socket, function(err, chosen)
+    if answered or not socket._handle then
+      return
+    end
+    answered = true
+    if not err and not chosen then
+      askByName(socket, token, servername, seen)
+    else
+      answerContext(socket, token, err, chosen)
+    end
+  end)
+end
+
+function ask.context(socket, token, servername)
+  local server = socket._tls.server
+  if server and server:listenerCount('clientHello') > 0 then
+    announce(socket, token, servername, server)
+  else
+    askByName(socket, token, servername)
   end
 end
 

@@ -69,6 +69,41 @@ describe('the module', function()
       print(require 'moonlatch' == first, require 'tls' == tls, require 'moonlatch.native' == native)]]).out)
   end)
 
+  -- OpenSSL keeps pointers to what it is to call, and the parsed system trust is kept for all contexts of the process.
+  it('stays in the process when its state is closed, and serves the next state', function()
+    local outcome = luajit [[
+      local ffi = require 'ffi'
+      ffi.cdef 'typedef struct lua_State lua_State; lua_State *luaL_newstate(void); void luaL_openlibs(lua_State *);'
+      ffi.cdef 'int luaL_loadstring(lua_State *, const char *); int lua_pcall(lua_State *, int, int, int);'
+      ffi.cdef 'const char *lua_tolstring(lua_State *, int, size_t *); void lua_close(lua_State *);'
+      jit.off()
+      local C, code = ffi.C, [=[
+        local moonlatch, tls = require 'moonlatch', require 'tls'
+        local context = tls.createSecureContext()
+        require('timers').setTimeout(function() io.write(tostring(context ~= nil), '\n') end, 1)
+        moonlatch.run()]=]
+      local function mapped()
+        local count = 0
+        for line in io.lines '/proc/self/maps' do
+          count = count + (line:find('/moonlatch.so', 1, true) and 1 or 0)
+        end
+        return count
+      end
+      local counts = {}
+      for i = 1, 3 do
+        local L = C.luaL_newstate()
+        C.luaL_openlibs(L)
+        if C.luaL_loadstring(L, code) ~= 0 or C.lua_pcall(L, 0, 0, 0) ~= 0 then
+          print(ffi.string(C.lua_tolstring(L, -1, nil)))
+        end
+        C.lua_close(L)
+        counts[i] = mapped()
+      end
+      print(counts[1] > 0, counts[1] == counts[2], counts[2] == counts[3])]]
+    assert.equal('', outcome.err)
+    assert.equal('true\ntrue\ntrue\ntrue\ttrue\ttrue\n', outcome.out)
+  end)
+
   it('loaded into the program shares the loop with it', function()
     local outcome = program.eval(([[
       local open = assert(package.loadlib(%q, 'luaopen_moonlatch'))

@@ -41,6 +41,7 @@ enum ml_event {
   ML_ON_ASK,        /* (owner, what, token, …) TLS: the handshake waits for an answer */
   ML_ON_SESSION,    /* (owner, session) TLS client: a session to resume from */
   ML_ON_KEYLOG,     /* (owner, line) */
+  ML_ON_STAPLE,     /* (owner, response or nil) TLS client: what the server stapled */
   ML_ON_CHANGE,     /* (owner, event, name) fs.watch */
   ML_ON_DROP,       /* (owner, info) a listener refused a connection */
   ML_EVENT_COUNT

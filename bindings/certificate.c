@@ -1,5 +1,4 @@
 /* Certificates as the plain tables that getPeerCertificate() gives. */
-#include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -220,20 +219,6 @@ void ml_push_certificate(lua_State *L, X509 *cert)
 
 /* Chains */
 
-/* A reference of the caller's, or NULL. */
-static X509 *issuer_in_store(X509 *cert, X509_STORE *store)
-{
-  X509 *issuer = NULL;
-  ERR_set_mark();
-  X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-  if (!ctx || X509_STORE_CTX_init(ctx, store, NULL, NULL) != 1 ||
-      X509_STORE_CTX_get1_issuer(&issuer, ctx, cert) != 1)
-    issuer = NULL;
-  X509_STORE_CTX_free(ctx);
-  ERR_pop_to_mark();
-  return issuer;
-}
-
 /* Longer chains than OpenSSL verifies by default are cut, loops of cross-signed certificates too.
  */
 #define MAX_LINKS 100
@@ -247,7 +232,7 @@ void ml_push_certificate_chain(lua_State *L, X509 *cert, STACK_OF(X509) * chain,
   for (int links = 0; links < MAX_LINKS; links++) {
     X509 *issuer = ml_cert_issued(cert, cert) ? cert : ml_cert_issuer_in(cert, chain);
     X509 *before = NULL;
-    if (!issuer && store && (issuer = issuer_in_store(cert, store)) != NULL) {
+    if (!issuer && store && (issuer = ml_cert_issuer_in_store(cert, store)) != NULL) {
       before = *held;
       *held = issuer;
     }

@@ -17,6 +17,7 @@ static const struct ml_option options[] = {
     {"asks", ML_OPTION_U32, FIELD(asks), 0},
     {"requestCert", ML_OPTION_BOOL, FIELD(request_cert), 0},
     {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
+    {"requestStaple", ML_OPTION_BOOL, FIELD(request_staple), 0},
     {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},
     {"wantKeylog", ML_OPTION_BOOL, FIELD(want_keylog), 0},
     {"minDhBits", ML_OPTION_INT, FIELD(min_dh_bits), 0},
@@ -89,22 +90,36 @@ static void push_session(lua_State *L, SSL_SESSION *session)
   lua_remove(L, -2);
 }
 
-static void emit_note(lua_State *L, void *arg)
+static void push_note(lua_State *L, const struct ml_tls_note *note)
 {
-  const struct noted *noted = arg;
-  const struct ml_tls_note *note = noted->note;
-  struct ml_handle *h = noted->handle;
-  bool session = note->kind == ML_NOTE_SESSION;
-  if (!ml_push_handler(L, h->object.vm, ML_CLASS_TLS, session ? ML_ON_SESSION : ML_ON_KEYLOG))
-    return;
-  ml_object_push_owner(L, &h->object);
-  if (session) {
+  switch (note->kind) {
+  case ML_NOTE_SESSION:
     push_session(L, note->session);
-  } else {
+    break;
+  case ML_NOTE_KEYLOG:
     lua_pushlstring(L, note->line, note->line_len);
     lua_pushliteral(L, "\n");
     lua_concat(L, 2);
+    break;
+  case ML_NOTE_STAPLE:
+    if (note->line_len > 0)
+      lua_pushlstring(L, note->line, note->line_len);
+    else
+      lua_pushnil(L);
+    break;
   }
+}
+
+static void emit_note(lua_State *L, void *arg)
+{
+  static const enum ml_event note_events[] = {[ML_NOTE_SESSION] = ML_ON_SESSION,
+                                              [ML_NOTE_KEYLOG] = ML_ON_KEYLOG,
+                                              [ML_NOTE_STAPLE] = ML_ON_STAPLE};
+  const struct noted *noted = arg;
+  struct ml_handle *h = noted->handle;
+  if (!ml_push_handler(L, h->object.vm, ML_CLASS_TLS, note_events[noted->note->kind])) return;
+  ml_object_push_owner(L, &h->object);
+  push_note(L, noted->note);
   lua_call(L, 2, 0);
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bindings.h"
+#include "scratch.h"
 #include "tls.h"
 #include "tls_explain.h"
 #include "x509.h"
@@ -133,6 +134,20 @@ static int fact_x509(lua_State *L)
   if (!cert) return 0;
   ml_push_x509(L, cert, NULL);
   return 1;
+}
+
+/* servedCertificate() → DER, and DER of its issuer or nil: what the question for a staple is about
+ */
+static int fact_served_certificate(lua_State *L)
+{
+  struct ml_tls *tls = ml_tls_self(L);
+  X509 *certs[] = {tls ? ml_tls_served_certificate(tls) : NULL,
+                   tls ? ml_tls_served_issuer(tls) : NULL};
+  for (int i = 0; i < 2; i++) {
+    BIO *scratch = ml_scratch(L);
+    ml_push_written(L, scratch, certs[i] ? i2d_X509_bio(scratch, certs[i]) : 0);
+  }
+  return 2;
 }
 
 /* session() → DER | nil when there is none yet */
@@ -287,6 +302,7 @@ const luaL_Reg ml_tls_facts[] = {
     {"peerX509", fact_peer_x509},
     {"certificate", fact_certificate},
     {"x509", fact_x509},
+    {"servedCertificate", fact_served_certificate},
     {"session", fact_session},
     {"ticket", fact_ticket},
     {"isReused", fact_reused},

@@ -39,11 +39,18 @@ static char *text_of(BIO *bio)
   return text;
 }
 
-static struct ml_tls_context *make_context(int version)
+static struct ml_tls_blob blob_of(BIO *bio)
+{
+  char *text = text_of(bio);
+  return (struct ml_tls_blob){text, strlen(text), NULL};
+}
+
+/* Takes the key. */
+static void make_identity(EVP_PKEY *key, struct ml_tls_blob *cert_blob,
+                          struct ml_tls_blob *key_blob)
 {
   struct ml_error err;
   X509 *cert = NULL;
-  EVP_PKEY *key = EVP_EC_gen("P-256");
   struct ml_name_attribute subject = {.type = "CN", .value = "fuzz.test", .len = 9};
   int64_t now = (int64_t)time(NULL);
   struct ml_cert_plan plan = {.key = key,
@@ -58,20 +65,30 @@ static struct ml_tls_context *make_context(int version)
   EXPECT(PEM_write_bio_PrivateKey(key_bio, key, NULL, NULL, 0, NULL, NULL) == 1);
   X509_free(cert);
   EVP_PKEY_free(key);
-  char *cert_text = text_of(cert_bio), *key_text = text_of(key_bio);
-  struct ml_tls_blob cert_blob = {cert_text, strlen(cert_text), NULL},
-                     key_blob = {key_text, strlen(key_text), NULL};
+  *cert_blob = blob_of(cert_bio);
+  *key_blob = blob_of(key_bio);
+}
+
+/* With two kinds of keys, so that there is something to choose. */
+static struct ml_tls_context *make_context(int version)
+{
+  struct ml_error err;
+  struct ml_tls_blob certs[2], keys[2];
+  make_identity(EVP_EC_gen("P-256"), &certs[0], &keys[0]);
+  make_identity(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), &certs[1], &keys[1]);
   struct ml_tls_context_options options = {.own_trust = true,
-                                           .cert = {&cert_blob, 1},
-                                           .key = {&key_blob, 1},
-                                           .ca = {&cert_blob, 1},
+                                           .cert = {certs, 2},
+                                           .key = {keys, 2},
+                                           .ca = {certs, 2},
                                            .min_version = version,
                                            .max_version = version};
   struct ml_tls_context *context;
   EXPECT(ml_tls_context_new(&context, &options, &err) == 0);
   ml_tls_context_enable_keylog(context);
-  free(cert_text);
-  free(key_text);
+  for (size_t i = 0; i < 2; i++) {
+    free((void *)(uintptr_t)certs[i].data);
+    free((void *)(uintptr_t)keys[i].data);
+  }
   return context;
 }
 
@@ -85,7 +102,8 @@ struct end {
 static void check(struct end *end)
 {
   enum ml_tls_state state = ml_tls_state(end->tls);
-  bool asks_again = end->state == ML_TLS_IDENTITY_ASKED || end->state == ML_TLS_HELLO_ASKED;
+  bool asks_again = end->state == ML_TLS_IDENTITY_ASKED || end->state == ML_TLS_STAPLE_ASKED ||
+                    end->state == ML_TLS_HELLO_ASKED;
   EXPECT(state >= end->state || asks_again || end->state == ML_TLS_PEER_CLOSED);
   end->state = state;
   if (state == ML_TLS_FAILED) EXPECT(ml_tls_error(end->tls) && ml_tls_error(end->tls)->code[0]);
@@ -246,6 +264,7 @@ static struct ml_tls *open_end(bool server, uint8_t flags, int version)
                                            (flags & 2 ? ML_ASKS(ML_ASK_IDENTITY) : 0),
                                    .request_cert = flags & 4,
                                    .reject_unauthorized = flags & 8,
+                                   .request_staple = flags & 128,
                                    .want_sessions = true,
                                    .want_keylog = true,
                                    .servername = server ? NULL : "fuzz.test",

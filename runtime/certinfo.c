@@ -350,6 +350,19 @@ X509 *ml_cert_issuer_in(X509 *cert, STACK_OF(X509) * chain)
   return NULL;
 }
 
+X509 *ml_cert_issuer_in_store(X509 *cert, X509_STORE *store)
+{
+  X509 *issuer = NULL;
+  ERR_set_mark();
+  X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+  if (!ctx || X509_STORE_CTX_init(ctx, store, NULL, NULL) != 1 ||
+      X509_STORE_CTX_get1_issuer(&issuer, ctx, cert) != 1)
+    issuer = NULL;
+  X509_STORE_CTX_free(ctx);
+  ERR_pop_to_mark();
+  return issuer;
+}
+
 /* Keys */
 
 /* The number `param` of an RSA key; NULL for another kind of key. The caller frees it. */

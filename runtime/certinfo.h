@@ -70,6 +70,10 @@ bool ml_cert_issued(X509 *issuer, X509 *cert);
  * it; NULL when there is none. Owned by the chain. */
 X509 *ml_cert_issuer_in(X509 *cert, STACK_OF(X509) * chain);
 
+/* The same out of a store, the whole of what it can look up; a self-signed certificate is its own.
+ * A new reference. */
+X509 *ml_cert_issuer_in_store(X509 *cert, X509_STORE *store);
+
 /* RSA keys: modulus in capital hexadecimal digits and exponent as "0x10001". 0 for another kind of
  * key. */
 int ml_cert_write_modulus(BIO *out, const EVP_PKEY *key);

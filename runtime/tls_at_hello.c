@@ -145,7 +145,7 @@ static int decide(struct ml_tls *tls, SSL *ssl, int *alert)
     if (end_step(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
   }
   tls->hello_decided = true;
-  ml_tls_bytes_free(&tls->hello);
+  if (!ml_tls_asks(tls, ML_ASK_STAPLE)) ml_tls_bytes_free(&tls->hello);
   ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
   return SSL_CLIENT_HELLO_SUCCESS;
 }

@@ -3,6 +3,7 @@
 #include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
+#include "tls_staple.h"
 #include "tls_tickets.h"
 
 /* SSL_CTX_set_tlsext_servername_callback(3). The choice has been made at the ClientHello; here
@@ -157,6 +158,8 @@ void ml_tls_install_callbacks(SSL_CTX *ssl)
 {
   SSL_CTX_set_client_hello_cb(ssl, ml_tls_on_client_hello, NULL);
   SSL_CTX_set_tlsext_servername_callback(ssl, on_servername);
+  SSL_CTX_set_cert_cb(ssl, ml_tls_on_certificate, NULL);
+  SSL_CTX_set_tlsext_status_cb(ssl, ml_tls_on_status);
   SSL_CTX_set_cert_verify_callback(ssl, on_verify, NULL);
   SSL_CTX_set_alpn_select_cb(ssl, ml_tls_on_alpn, NULL);
 #ifndef OPENSSL_NO_NEXTPROTONEG

@@ -13,6 +13,7 @@
 #include "tls_explain.h"
 #include "tls_policy.h"
 #include "tls_sessions.h"
+#include "tls_staple.h"
 
 #define RECORD_SIZE ((size_t)SSL3_RT_MAX_PLAIN_LENGTH)
 #define RECORD_OVERHEAD ((size_t)96) /* header 5, IV 16, SHA-384 MAC 48, padding 16: never more */
@@ -146,6 +147,8 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
     tls->servername = strdup(options->servername);
     if (!tls->servername || SSL_set_tlsext_host_name(tls->ssl, options->servername) != 1) return -1;
   }
+  if (options->request_staple && SSL_set_tlsext_status_type(tls->ssl, TLSEXT_STATUSTYPE_ocsp) != 1)
+    return -1;
   if (!options->session) return 0;
   return ml_tls_sessions_offer(tls, options->session, options->session_len);
 }
@@ -222,6 +225,7 @@ void ml_tls_free(struct ml_tls *tls)
   X509_free(tls->candidate);
   sk_X509_pop_free(tls->candidate_chain, X509_free);
   ml_tls_pause_end(tls);
+  ml_tls_staple_free(tls);
   ml_tls_bytes_free(&tls->hello);
   ml_tls_context_unref(tls->context);
   ml_tls_context_unref(tls->initial_context);
@@ -296,6 +300,8 @@ static enum ml_tls_result open_connection(struct ml_tls *tls)
   ml_tls_sessions_free(tls);
   X509_free(tls->candidate);
   tls->candidate = NULL;
+  ml_tls_staple_free(tls);
+  ml_tls_bytes_free(&tls->hello);
   return ML_TLS_OK;
 }
 

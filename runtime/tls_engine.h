@@ -59,7 +59,8 @@ enum ml_tls_ask {
   ML_ASK_SESSION,  /* server, at ClientHello: the session behind this id? */
   ML_ASK_ALPN,     /* server, at ClientHello: which of these protocols? */
   ML_ASK_PSK,      /* server, at a TLS 1.3 ClientHello: the key behind this identity? */
-  ML_ASK_STAPLE,   /* server, before its certificate: which OCSP response? */
+  ML_ASK_STAPLE,   /* server, before its certificate, of a client that wants one: which OCSP
+                      response? (ml_tls_served_certificate) */
   ML_ASK_IDENTITY, /* client, chain verified: is the server who it should be?
                       (ml_tls_peer_certificate) */
   ML_ASK_STORE,    /* server, handshake over: has the new session been stored? */
@@ -75,14 +76,16 @@ struct ml_tls_question {
   size_t subject_len;
 };
 
-enum ml_tls_note_kind { ML_NOTE_SESSION, ML_NOTE_KEYLOG };
+enum ml_tls_note_kind { ML_NOTE_SESSION, ML_NOTE_KEYLOG, ML_NOTE_STAPLE };
 
 /* Something that happened on the way. Owned by the receiver: ml_tls_note_free. */
 struct ml_tls_note {
   struct ml_tls_note *next;
   enum ml_tls_note_kind kind;
   SSL_SESSION *session; /* ML_NOTE_SESSION: resumable, i2d_SSL_SESSION(3) makes it portable */
-  size_t line_len;      /* ML_NOTE_KEYLOG: NSS key log format, no newline */
+  /* ML_NOTE_KEYLOG: NSS key log format, no newline. ML_NOTE_STAPLE: the OCSP response, DER; of no
+   * length when the server stapled none. */
+  size_t line_len;
   char line[];
 };
 
@@ -95,7 +98,9 @@ struct ml_tls_options {
   bool reject_unauthorized; /* fail the handshake when the peer does not verify; else
                                ml_tls_verify_result tells */
   bool want_sessions;       /* client: note resumable sessions */
-  bool want_keylog;         /* note key material; the context must have it enabled */
+  bool request_staple; /* client: ask for an OCSP response (RFC 6066, 8), and note what comes of
+                          it before the handshake is over; not when a session is resumed */
+  bool want_keylog;    /* note key material; the context must have it enabled */
   int min_dh_bits; /* client: the least size of a finite-field key exchange; 0: OpenSSL's rules */
   const char *servername; /* client: SNI (RFC 6066, 3); NULL: none. Copied. */
   const uint8_t
@@ -194,6 +199,11 @@ bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and 
 /* The ClientHello message as it came, its header included, while a question is open that it raised
  * (tls_hello.h reads it); else NULL. */
 const uint8_t *ml_tls_hello(const struct ml_tls *tls, size_t *len);
+
+/* What ML_ASK_STAPLE is about: the certificate that will be shown, and who issued it, NULL when
+ * that is not known or the certificate is self-signed. The engine's references. */
+X509 *ml_tls_served_certificate(const struct ml_tls *tls);
+X509 *ml_tls_served_issuer(const struct ml_tls *tls);
 
 /* The session that ML_ASK_STORE is about; else NULL. The engine's reference. */
 SSL_SESSION *ml_tls_new_session(const struct ml_tls *tls);

@@ -68,6 +68,7 @@ struct ml_tls {
   unsigned hello_step;  /* how many of the ClientHello's questions are behind us */
   bool hello_decided;   /* all of them: a second ClientHello (RFC 8446, 4.1.4) asks nothing */
   bool identity_judged; /* ML_ASK_IDENTITY was answered */
+  bool understudy;      /* not a connection: tls_served.c */
 
   struct ml_tls_context *context;         /* in use */
   struct ml_tls_context *initial_context; /* whose ticket keys are used (SSL_set_SSL_CTX(3)) */
@@ -79,6 +80,8 @@ struct ml_tls {
   SSL_SESSION *offered; /* client: the session it came with, until the handshake is over */
 
   struct ml_pause pause;
+  X509 *served, *served_issuer;     /* server: what ML_ASK_STAPLE is about */
+  struct ml_tls_bytes staple;       /* and its answer, until it has been sent */
   X509 *candidate;                  /* the peer's leaf while the identity is asked */
   STACK_OF(X509) * candidate_chain; /* the chain OpenSSL built for it */
   long verify_result;
@@ -125,6 +128,9 @@ void ml_tls_bytes_free(struct ml_tls_bytes *bytes);
  * reference freed). */
 void ml_tls_note_session(struct ml_tls *tls, SSL_SESSION *session);
 void ml_tls_note_keylog(struct ml_tls *tls, const char *line);
+
+/* This one is not dropped: -1 when there is no memory. */
+ML_MUST_CHECK int ml_tls_note_staple(struct ml_tls *tls, const uint8_t *response, size_t len);
 
 /* Moves to `state`; asserts that the transition is legal. */
 void ml_tls_set_state(struct ml_tls *tls, enum ml_tls_state state);

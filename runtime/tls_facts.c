@@ -37,6 +37,17 @@ void ml_tls_note_keylog(struct ml_tls *tls, const char *line)
   append_note(tls, note);
 }
 
+int ml_tls_note_staple(struct ml_tls *tls, const uint8_t *response, size_t len)
+{
+  struct ml_tls_note *note = calloc(1, sizeof(*note) + len);
+  if (!note) return -1;
+  note->kind = ML_NOTE_STAPLE;
+  note->line_len = len;
+  if (len > 0) memcpy(note->line, response, len);
+  append_note(tls, note);
+  return 0;
+}
+
 struct ml_tls_note *ml_tls_next_note(struct ml_tls *tls)
 {
   struct ml_tls_note *note = tls->notes;
@@ -69,6 +80,16 @@ int ml_tls_show_identity(struct ml_tls *tls, const struct ml_tls_context *contex
                          struct ml_error *err)
 {
   return ml_tls_context_show_identity(context, tls->ssl, err);
+}
+
+X509 *ml_tls_served_certificate(const struct ml_tls *tls)
+{
+  return tls->served;
+}
+
+X509 *ml_tls_served_issuer(const struct ml_tls *tls)
+{
+  return tls->served_issuer;
 }
 
 X509 *ml_tls_peer_certificate(const struct ml_tls *tls)

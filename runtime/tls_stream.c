@@ -19,7 +19,9 @@ static void destroy(struct ml_tls_stream *s)
 {
   struct ml_error ignored;
   stop_working(s);
-  if (!s->failed) (void)ml_tls_stream_flush(s, &ignored); /* the last try that closing promises */
+  /* The last try that closing promises. The end of a handshake that the owner has not been told of
+   * stays here: the peer would take the connection for a good one. */
+  if (!s->failed && s->announced) (void)ml_tls_stream_flush(s, &ignored);
   ml_stream_close(s->lower);
   ml_buf_free(&s->flying);
   drop_held(s);

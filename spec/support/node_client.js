@@ -4,6 +4,7 @@
 //   SERVERNAME, ALPN        a name; names with commas between
 //   MAX_VERSION             "TLSv1.2"
 //   REJECT=no               rejectUnauthorized: false
+//   OCSP=yes                requestOCSP; what comes is told in hexadecimal digits
 //   RESUME=yes              connects a second time with the session of the first
 //
 // It sends "hello from node" and waits for the same, and prints facts as "name=value" lines.
@@ -28,6 +29,7 @@ function visit(session, done) {
     maxVersion: env.MAX_VERSION || undefined,
     ALPNProtocols: env.ALPN ? env.ALPN.split(',') : undefined,
     rejectUnauthorized: env.REJECT !== 'no',
+    requestOCSP: env.OCSP === 'yes',
     session,
   });
   let got = '';
@@ -41,6 +43,7 @@ function visit(session, done) {
     tell('cn', (socket.getPeerCertificate().subject || {}).CN);
     socket.write(MESSAGE);
   });
+  socket.on('OCSPResponse', (response) => tell('ocsp', response && response.toString('hex')));
   socket.on('session', (given) => {
     latest = given;
   });

@@ -6,6 +6,7 @@
 //   MAX_VERSION             "TLSv1.2"
 //   TICKET_KEYS             48 bytes, in hexadecimal digits
 //   SESSION_ID_CONTEXT      a string
+//   STAPLE                  the OCSP response, in hexadecimal digits; "none" answers with none
 //   REQUEST_CERT=yes        asks for client certificates; REJECT=no takes bad ones too
 //
 // Prints "port=…" when it listens. It ends when its standard input does.
@@ -39,6 +40,12 @@ const server = tls.createServer({
   socket.pipe(socket);
 });
 server.on('tlsClientError', (err) => tell('tlsClientError', err.code));
+if (env.STAPLE) {
+  server.on('OCSPRequest', (certificate, issuer, callback) => {
+    tell('issuer', issuer && issuer.toString('hex'));
+    callback(null, env.STAPLE === 'none' ? null : Buffer.from(env.STAPLE, 'hex'));
+  });
+}
 if (env.OTHER_NAME) {
   server.addContext(env.OTHER_NAME, { cert: env.OTHER_CERT, key: env.OTHER_KEY });
 }

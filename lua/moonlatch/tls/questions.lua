@@ -86,6 +86,9 @@ function M.wanted(socket)
   if o.ALPNCallback then
     wanted = wanted + asks.alpn
   end
+  if o.server ~= nil and o.server:listenerCount('OCSPRequest') > 0 then
+    wanted = wanted + asks.staple
+  end
   return wanted
 end
 
@@ -151,6 +154,48 @@ function ask.context(socket, token, servername)
     announce(socket, token, servername, server)
   else
     askByName(socket, token, servername)
+  end
+end
+
+-- ---- Which OCSP response? ----
+
+local STAPLE_MAX = 16777215 -- bytes (RFC 6066, 8)
+
+local function checkStaple(response)
+  if type(response) ~= 'string' then
+    return errors.argType('response', 'string', response)
+  elseif #response < 1 or #response > STAPLE_MAX then
+    return errors.range('response', ('a string of 1 to %d bytes'):format(STAPLE_MAX), #response)
+  end
+  return nil
+end
+
+local function answerStaple(socket, token, err, response)
+  local handle = socket._handle
+  if not handle then
+    return
+  end
+  if err == nil or err == false then
+    response = response or nil
+    err = response ~= nil and checkStaple(response) or nil
+  end
+  if err ~= nil then
+    refuse(socket, token, err)
+  else
+    handle:answerData(token, response)
+  end
+end
+
+--- Several listeners are all asked; the first answer counts.
+function ask.staple(socket, token)
+  local certificate, issuer = socket._handle:servedCertificate()
+  local server = socket._tls.server
+  local ok, heard = call(socket, token, server.emit, server, 'OCSPRequest', certificate, issuer,
+    function(err, response)
+      answerStaple(socket, token, err, response)
+    end)
+  if ok and not heard then
+    answerStaple(socket, token)
   end
 end
 

@@ -47,6 +47,9 @@ local function connectionOptions(options)
     handshakeTimeout = options.handshakeTimeout,
   }
   alpn.read(options, o, o.isServer)
+  if options.requestOCSP ~= nil then
+    o.requestOCSP = errors.validate.boolean(options.requestOCSP, 'options.requestOCSP')
+  end
   for _, name in ipairs { 'SNICallback', 'checkServerIdentity' } do
     if o[name] ~= nil then
       errors.validate.func(o[name], 'options.' .. name)
@@ -126,6 +129,7 @@ local function nativeOptions(self)
     asks = questions.wanted(self),
     requestCert = o.requestCert,
     rejectUnauthorized = o.rejectUnauthorized,
+    requestStaple = o.requestOCSP,
     wantSessions = not o.isServer,
     wantKeylog = wanted,
     servername = sentName(o),
@@ -395,6 +399,9 @@ handlers.register('tls', {
   end,
   keylog = function(owner, line)
     owner:_onKeylog(line)
+  end,
+  staple = function(owner, response)
+    owner:emit('OCSPResponse', response)
   end,
 })
 

@@ -44,6 +44,10 @@ enum ml_event {
   ML_ON_STAPLE,     /* (owner, response or nil) TLS client: what the server stapled */
   ML_ON_CHANGE,     /* (owner, event, name) fs.watch */
   ML_ON_DROP,       /* (owner, info) a listener refused a connection */
+  ML_ON_OUTGOING,   /* (carrier, bytes) a relay: to be carried away */
+  ML_ON_FINISH,     /* (carrier) a relay: the end is to be */
+  ML_ON_FLOW,       /* (carrier) a relay: bytes are wanted */
+  ML_ON_CLOSED,     /* (carrier) a relay: its owner has closed */
   ML_EVENT_COUNT
 };
 
@@ -60,6 +64,7 @@ enum ml_class_id {
   ML_CLASS_HASH,
   ML_CLASS_CHILD,
   ML_CLASS_CHANNEL,
+  ML_CLASS_RELAY,
   ML_CLASS_COUNT
 };
 
@@ -150,6 +155,7 @@ void ml_open_fs(lua_State *L);
 void ml_open_dns(lua_State *L);
 void ml_open_context(lua_State *L);
 void ml_open_trust(lua_State *L);
+void ml_open_relay(lua_State *L);
 void ml_open_tls(lua_State *L);
 void ml_open_crypto(lua_State *L);
 void ml_open_x509(lua_State *L);

@@ -24,6 +24,10 @@ static const char *const event_names[ML_EVENT_COUNT] = {
     [ML_ON_STAPLE] = "staple",
     [ML_ON_CHANGE] = "change",
     [ML_ON_DROP] = "drop",
+    [ML_ON_OUTGOING] = "outgoing",
+    [ML_ON_FINISH] = "finish",
+    [ML_ON_FLOW] = "flow",
+    [ML_ON_CLOSED] = "closed",
 };
 
 /* Ends with NULL, for luaL_checkoption. */
@@ -34,6 +38,7 @@ static const char *const class_names[ML_CLASS_COUNT + 1] = {
     [ML_CLASS_CONTEXT] = "context",   [ML_CLASS_WATCH] = "watch",
     [ML_CLASS_X509] = "x509",         [ML_CLASS_HASH] = "hash",
     [ML_CLASS_CHILD] = "child",       [ML_CLASS_CHANNEL] = "channel",
+    [ML_CLASS_RELAY] = "relay",
 };
 
 static void replace_reference(lua_State *L, int index, int *reference)
@@ -181,7 +186,8 @@ static void (*const openers[])(lua_State *L) = {
     ml_open_sock, ml_open_listener, ml_open_timer,   ml_open_process,
     ml_open_fs,   ml_open_dns,      ml_open_context, ml_open_trust,
     ml_open_tls,  ml_open_crypto,   ml_open_x509,    ml_open_certmaker,
-    ml_open_ocsp, ml_open_child,    ml_open_channel, NULL,
+    ml_open_ocsp, ml_open_child,    ml_open_channel, ml_open_relay,
+    NULL,
 };
 
 static void set_version(lua_State *L, const char *name, const char *version)

@@ -72,6 +72,22 @@ function ChunkQueue:take(count)
   return concat(parts)
 end
 
+--- The first `count` bytes, or all there are, left where they are.
+function ChunkQueue:peek(count)
+  local parts, n = {}, 0
+  for i = self.first, self.last do
+    local chunk = self[i]
+    n = n + 1
+    if #chunk >= count then
+      parts[n] = sub(chunk, 1, count)
+      break
+    end
+    parts[n] = chunk
+    count = count - #chunk
+  end
+  return concat(parts)
+end
+
 --- The chunks as a sequence.
 function ChunkQueue:list()
   local list = {}

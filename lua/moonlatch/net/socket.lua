@@ -48,6 +48,7 @@ Socket._finalCallback = false   -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
 Socket._unrefed = false
+Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
 Socket._lookup = false
 Socket._server = false
@@ -162,7 +163,7 @@ end
 --- Makes `handle` the one that the socket stands on, with the settings made before.
 ---@param handle userdata
 function Socket:_attach(handle)
-  self._handle = handle
+  self._handle, self._lent = handle, false
   self._sockname, self._peername = nil, nil
   self._reading = false
   handle:open(self)
@@ -193,7 +194,7 @@ function Socket:_release()
   local handle = self._handle
   if handle then
     self:_stopReading()
-    self._handle = nil
+    self._handle, self._lent = nil, true
   end
   return handle
 end
@@ -545,5 +546,6 @@ function Socket:resetAndDestroy()
 end
 
 require('moonlatch.net.socket_properties')(Socket)
+require('moonlatch.net.peek')(Socket)
 
 return Socket

@@ -95,7 +95,7 @@ return function(Socket)
 
   function Socket:_getSockname()
     if not self._handle then
-      return NO_ADDRESS
+      return self._lent and self._sockname or NO_ADDRESS
     elseif not self._sockname then
       self._sockname = endpoint(self._handle:localAddress())
     end
@@ -144,7 +144,7 @@ return function(Socket)
   end)
 
   class.getter(Socket, 'pending', function(self)
-    return not self._handle or self.connecting
+    return not self._handle and not self._lent or self.connecting
   end)
 
   class.getter(Socket, 'readyState', function(self)

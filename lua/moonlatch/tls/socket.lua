@@ -63,11 +63,12 @@ local function connectionOptions(options)
   return o
 end
 
---- Wraps `socket` (a net.Socket, connected or connecting), or stands alone until connect() when it is nil.
+--- Runs over `socket` (a net.Socket, connected or not yet, another TLSSocket, or any Duplex), or stands alone until
+--- connect() when it is nil.
 ---
---- Raises ERR_INVALID_ARG_TYPE with the name of what has the wrong type, ERR_TLS_INVALID_CONTEXT, and what
---- tls.createSecureContext raises.
----@param socket? net.Socket
+--- Raises ERR_INVALID_ARG_TYPE with the name of what has the wrong type, ERR_INVALID_ARG_VALUE for a stream that
+--- carries another TLS connection, ERR_TLS_INVALID_CONTEXT, and what tls.createSecureContext raises.
+---@param socket? Duplex
 ---@param options? table
 ---@source Node.js tls.TLSSocket
 function TLSSocket:init(socket, options)
@@ -157,8 +158,8 @@ function TLSSocket:_secure(lower, leftover)
       return
     end
   end
-  for i = 1, leftover and #leftover or 0 do
-    handle:feed(leftover[i])
+  if leftover then
+    handle:feed(leftover)
   end
   local timeout = self._tls.handshakeTimeout
   if timeout then
@@ -181,6 +182,7 @@ end
 local PER_CONNECTION = {
   'authorized', 'authorizationError', 'alpnProtocol', 'npnProtocol', 'servername', 'secureConnecting',
   '_established', '_released', '_reported', '_verified', '_sessions', '_identityError', '_scriptError',
+  '_parent', '_carrier',
 }
 
 --- The socket is to connect again.
@@ -205,19 +207,14 @@ local function judge(self)
 end
 
 local function secureServer(self)
-  local o = self._tls
-  -- The context that SNI chose may have rules of its own.
-  if self._handle:requestsCertificate() then
-    judge(self)
-  end
-  if o.server and not self.destroyed then
+  local server = self._tls.server
+  if server then
     self._released = true
-    o.server:emit('secureConnection', self)
+    server:emit('secureConnection', self)
   end
 end
 
 local function secureClient(self)
-  judge(self)
   self._released = true
   self:emit('secureConnect')
   local sessions = self._sessions
@@ -238,6 +235,10 @@ function TLSSocket:_onHandshake()
   self.servername = handle:servername() or false
   self.secureConnecting = false
   self._established = true
+  -- The context that SNI chose may have rules of its own.
+  if not self._tls.isServer or handle:requestsCertificate() then
+    judge(self)
+  end
   self:emit('secure')
   if self.destroyed then
     return
@@ -317,6 +318,11 @@ function TLSSocket:_onHandleError(err)
     net.Socket._onHandleError(self, err)
     return
   end
+  local cause = wrap.cause(self, err)
+  if cause ~= err then
+    self:destroy(cause)
+    return
+  end
   local code = err.code
   err = betterError(self, err)
   if not self._established and code == self._handle:verifyError() then
@@ -339,6 +345,7 @@ function TLSSocket:_destroy(err, callback)
     err = nil
   end
   net.Socket._destroy(self, err, callback)
+  wrap.finish(self, err)
 end
 
 require 'moonlatch.tls.socket_facts'(TLSSocket)

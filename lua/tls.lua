@@ -51,6 +51,13 @@ tls.TLSSocket = require 'moonlatch.tls.socket'
 tls.Server = require 'moonlatch.tls.server'
 tls.connect = require('moonlatch.tls.connect').connect
 
+local securePair = require 'moonlatch.tls.secure_pair'
+tls.SecurePair = securePair.SecurePair
+tls.CryptoStream = securePair.CryptoStream
+tls.createSecurePair = securePair.createSecurePair
+-- What connections were in the oldest documents, and still are.
+tls.CleartextStream = tls.TLSSocket
+
 --- A server whose connections are TLS. `listener` is added for 'secureConnection'.
 ---
 --- Raises what tls.Server raises.

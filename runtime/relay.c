@@ -18,8 +18,8 @@ enum output {
 /* The same for the end of our side. */
 enum finish { FINISH_NONE, FINISH_WANTED, FINISH_CARRIED, FINISH_DONE, FINISH_TOLD };
 
-/* What the carrier has brought last. */
-enum input { INPUT_OPEN, INPUT_ENDED, INPUT_FAILED, INPUT_OVER };
+/* An end or a failure that the carrier has reported. */
+enum report { REPORT_NONE, REPORT_DUE, REPORT_TOLD };
 
 struct ml_relay {
   struct ml_stream stream; /* must stay first */
@@ -31,8 +31,8 @@ struct ml_relay {
   size_t carried; /* bytes with the carrier */
   enum output output;
   enum finish finish;
-  enum input input;
-  struct ml_error error; /* for INPUT_FAILED */
+  enum report end, failure;
+  struct ml_error error; /* the failure */
   unsigned depth;        /* callbacks on the stack */
   bool reading;          /* the owner wants on_read */
   bool held_up;          /* the carrier waits for on_flow */
@@ -70,10 +70,16 @@ static void leave(struct ml_relay *r)
   free(r);
 }
 
+/* May anything be received still? */
+static bool input_open(const struct ml_relay *r)
+{
+  return r->end == REPORT_NONE && r->failure == REPORT_NONE;
+}
+
 /* May the carrier, who waits for it, bring more? */
 static bool flow_due(const struct ml_relay *r)
 {
-  return r->held_up && r->reading && r->input == INPUT_OPEN && ml_buf_size(&r->inbox) == 0;
+  return r->held_up && r->reading && ml_buf_size(&r->inbox) == 0 && input_open(r);
 }
 
 static void give_outgoing(struct ml_relay *r)
@@ -145,14 +151,15 @@ static void report_input(struct ml_relay *r)
 {
   if (r->reading && ml_buf_size(&r->inbox) > 0) deliver(r);
   if (r->closed || (r->reading && ml_buf_size(&r->inbox) > 0)) return;
-  if (r->input == INPUT_FAILED) {
-    r->input = INPUT_OVER;
-    r->reading = false;
-    r->stream.events->on_error(&r->stream, &r->error);
-  } else if (r->input == INPUT_ENDED && r->reading) {
-    r->input = INPUT_OVER;
+  if (r->end == REPORT_DUE && r->reading) {
+    r->end = REPORT_TOLD;
     r->reading = false;
     r->stream.events->on_end(&r->stream);
+  }
+  if (!r->closed && r->failure == REPORT_DUE) {
+    r->failure = REPORT_TOLD;
+    r->reading = false;
+    r->stream.events->on_error(&r->stream, &r->error);
   }
 }
 
@@ -172,9 +179,9 @@ static void on_again(struct ev_loop *loop, ev_idle *idle, int events)
 static void relay_read_start(struct ml_stream *stream)
 {
   struct ml_relay *r = self_of(stream);
-  if (r->reading || r->input == INPUT_OVER) return;
+  if (r->reading || r->end == REPORT_TOLD || r->failure == REPORT_TOLD) return;
   r->reading = true;
-  if (ml_buf_size(&r->inbox) > 0 || r->input != INPUT_OPEN) wake_owner(r);
+  if (ml_buf_size(&r->inbox) > 0 || !input_open(r)) wake_owner(r);
   if (flow_due(r)) wake_carrier(r);
 }
 
@@ -187,8 +194,7 @@ static void relay_read_stop(struct ml_stream *stream)
  * yet comes as on_error: until then nothing fails. */
 static int refuse(const struct ml_relay *r, const char *call, struct ml_error *err)
 {
-  bool broken = r->input == INPUT_OVER && r->error.origin != ML_ORIGIN_NONE;
-  if (!broken && !r->released && r->finish == FINISH_NONE) return 0;
+  if (r->failure == REPORT_NONE && !r->released && r->finish == FINISH_NONE) return 0;
   ml_error_system(err, EPIPE, call);
   return -1;
 }
@@ -197,8 +203,7 @@ static int out_of_memory(struct ml_relay *r, struct ml_error *err)
 {
   ml_error_system(err, ENOMEM, "write");
   ml_buf_free(&r->outbox);
-  r->error = *err;
-  r->input = INPUT_OVER;
+  r->failure = REPORT_TOLD;
   return ML_FAILED;
 }
 
@@ -207,7 +212,7 @@ static int relay_write(struct ml_stream *stream, const struct ml_slice *slices, 
 {
   struct ml_relay *r = self_of(stream);
   size_t total = 0;
-  if (r->input == INPUT_FAILED) return ML_PENDING;
+  if (r->failure == REPORT_DUE) return ML_PENDING;
   if (refuse(r, "write", err) != 0) return ML_FAILED;
   assert(r->output == OUTPUT_NONE);
   for (size_t i = 0; i < n; i++) {
@@ -224,7 +229,7 @@ static int relay_write(struct ml_stream *stream, const struct ml_slice *slices, 
 static int relay_shutdown(struct ml_stream *stream, struct ml_error *err)
 {
   struct ml_relay *r = self_of(stream);
-  if (r->input == INPUT_FAILED) return ML_PENDING;
+  if (r->failure == REPORT_DUE) return ML_PENDING;
   if (refuse(r, "shutdown", err) != 0) return ML_FAILED;
   r->finish = FINISH_WANTED;
   wake_carrier(r);
@@ -312,7 +317,7 @@ struct ml_relay *ml_relay_new(struct ml_loop *loop, const struct ml_relay_carrie
 
 int ml_relay_receive(struct ml_relay *r, const void *data, size_t len)
 {
-  if (r->closed || r->input != INPUT_OPEN) return ML_DONE;
+  if (r->closed || !input_open(r)) return ML_DONE;
   if (ml_buf_append(&r->inbox, data, len) != 0) return ML_FAILED;
   if (r->reading) wake_owner(r);
   r->held_up = !r->reading || ml_buf_size(&r->inbox) >= ML_RELAY_INBOX;
@@ -321,16 +326,16 @@ int ml_relay_receive(struct ml_relay *r, const void *data, size_t len)
 
 void ml_relay_receive_end(struct ml_relay *r)
 {
-  if (r->closed || r->input != INPUT_OPEN) return;
-  r->input = INPUT_ENDED;
+  if (r->closed || !input_open(r)) return;
+  r->end = REPORT_DUE;
   if (r->reading) wake_owner(r);
 }
 
 void ml_relay_fail(struct ml_relay *r, const struct ml_error *err)
 {
-  if (r->closed || r->error.origin != ML_ORIGIN_NONE) return;
+  if (r->closed || r->failure != REPORT_NONE) return;
   r->error = *err;
-  r->input = INPUT_FAILED;
+  r->failure = REPORT_DUE;
   wake_owner(r);
 }
 

@@ -252,6 +252,23 @@ static void test_tells_a_failure_behind_what_came_before(void **state)
   close_relay(&c);
 }
 
+static void test_tells_an_end_before_the_failure_behind_it(void **state)
+{
+  struct carrier c;
+  struct ml_error err;
+  (void)state;
+  open_relay(&c);
+  ml_stream_read_start(c.owner.stream);
+  ml_relay_receive_end(c.relay);
+  ml_error_system(&err, EPIPE, "write");
+  ml_relay_fail(c.relay, &err);
+  turn();
+  assert_int_equal(c.owner.order[0], END);
+  assert_int_equal(c.owner.order[1], ERROR);
+  assert_int_equal(c.owner.events, 2);
+  close_relay(&c);
+}
+
 static void test_tells_a_failure_to_an_owner_who_does_not_read(void **state)
 {
   struct carrier c;
@@ -386,6 +403,7 @@ int main(void)
       cmocka_unit_test(test_asks_for_more_when_it_is_read),
       cmocka_unit_test(test_delivers_one_buffer_a_turn),
       cmocka_unit_test(test_tells_a_failure_behind_what_came_before),
+      cmocka_unit_test(test_tells_an_end_before_the_failure_behind_it),
       cmocka_unit_test(test_tells_a_failure_to_an_owner_who_does_not_read),
       cmocka_unit_test(test_keeps_what_was_written_last_for_the_carrier),
       cmocka_unit_test(test_may_be_closed_and_let_go_in_callbacks),

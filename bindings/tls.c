@@ -44,8 +44,20 @@ static const char *const ask_names[] = {
 };
 #define ASK_NAMES (sizeof(ask_names) / sizeof(*ask_names))
 
-/* ask(owner, name, token, subject | nil): the subject is what struct ml_tls_question says, and the
- * server name where the context is asked for. */
+/* The DER form, written straight into Lua's memory. */
+static void push_session(lua_State *L, SSL_SESSION *session)
+{
+  int len = i2d_SSL_SESSION(session, NULL);
+  unsigned char *out = lua_newuserdata(L, len > 0 ? (size_t)len : 1);
+  unsigned char *start = out;
+  len = i2d_SSL_SESSION(session, &out);
+  lua_pushlstring(L, (const char *)start, len > 0 ? (size_t)len : 0);
+  lua_remove(L, -2);
+}
+
+/* ask(owner, name, token, subject | nil, session | nil): the subject is what struct ml_tls_question
+ * says, and the server name where the context is asked for; the session (DER) is the one to be
+ * stored. */
 static void emit_ask(lua_State *L, void *arg)
 {
   const struct asked *asked = arg;
@@ -58,7 +70,12 @@ static void emit_ask(lua_State *L, void *arg)
     lua_pushlstring(L, (const char *)asked->question.subject, asked->question.subject_len);
   else
     lua_pushstring(L, ml_tls_servername(asked->tls));
-  lua_call(L, 4, 0);
+  SSL_SESSION *session = ml_tls_new_session(asked->tls);
+  if (session)
+    push_session(L, session);
+  else
+    lua_pushnil(L);
+  lua_call(L, 5, 0);
 }
 
 static void on_ask(struct ml_tls_stream *stream, struct ml_tls_question question)
@@ -79,37 +96,33 @@ struct noted {
   const struct ml_tls_note *note;
 };
 
-/* The DER form, written straight into Lua's memory. */
-static void push_session(lua_State *L, SSL_SESSION *session)
+/* Pushes what a handler is told; returns how many values that is. */
+static int push_note(lua_State *L, const struct ml_tls_note *note)
 {
-  int len = i2d_SSL_SESSION(session, NULL);
-  unsigned char *out = lua_newuserdata(L, len > 0 ? (size_t)len : 1);
-  unsigned char *start = out;
-  len = i2d_SSL_SESSION(session, &out);
-  lua_pushlstring(L, (const char *)start, len > 0 ? (size_t)len : 0);
-  lua_remove(L, -2);
-}
-
-static void push_note(lua_State *L, const struct ml_tls_note *note)
-{
+  unsigned id_len;
+  const unsigned char *id;
   switch (note->kind) {
   case ML_NOTE_SESSION:
+    id = SSL_SESSION_get_id(note->session, &id_len);
     push_session(L, note->session);
-    break;
+    lua_pushlstring(L, (const char *)id, id_len);
+    return 2;
   case ML_NOTE_KEYLOG:
     lua_pushlstring(L, note->line, note->line_len);
     lua_pushliteral(L, "\n");
     lua_concat(L, 2);
-    break;
+    return 1;
   case ML_NOTE_STAPLE:
     if (note->line_len > 0)
       lua_pushlstring(L, note->line, note->line_len);
     else
       lua_pushnil(L);
-    break;
+    return 1;
   }
+  return 0;
 }
 
+/* session(owner, session, id) | keylog(owner, line) | staple(owner, response | nil) */
 static void emit_note(lua_State *L, void *arg)
 {
   static const enum ml_event note_events[] = {[ML_NOTE_SESSION] = ML_ON_SESSION,
@@ -119,8 +132,8 @@ static void emit_note(lua_State *L, void *arg)
   struct ml_handle *h = noted->handle;
   if (!ml_push_handler(L, h->object.vm, ML_CLASS_TLS, note_events[noted->note->kind])) return;
   ml_object_push_owner(L, &h->object);
-  push_note(L, noted->note);
-  lua_call(L, 2, 0);
+  int count = push_note(L, noted->note);
+  lua_call(L, 1 + count, 0);
 }
 
 static void on_note(struct ml_tls_stream *stream, const struct ml_tls_note *note)

@@ -22,11 +22,17 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 /* ---- What both ends are made of ---- */
 
-enum { VERSIONS = 3 };
-static const int versions[VERSIONS] = {0, TLS1_2_VERSION, TLS1_3_VERSION};
+/* The last has session ids instead of tickets. */
+enum { VERSIONS = 4, WITH_TICKETS = 2, WITH_IDS = 3 };
+static const int versions[VERSIONS] = {0, TLS1_2_VERSION, TLS1_3_VERSION, TLS1_2_VERSION};
 static struct ml_tls_context *contexts[VERSIONS], *other;
-static uint8_t *sessions[VERSIONS];
-static size_t session_lens[VERSIONS];
+
+/* DER: what a client brings, and what a server's owner has in store. */
+struct session {
+  uint8_t *der;
+  size_t len;
+};
+static struct session brought[VERSIONS], stored[VERSIONS];
 
 static char *text_of(BIO *bio)
 {
@@ -70,7 +76,7 @@ static void make_identity(EVP_PKEY *key, struct ml_tls_blob *cert_blob,
 }
 
 /* With two kinds of keys, so that there is something to choose. */
-static struct ml_tls_context *make_context(int version)
+static struct ml_tls_context *make_context(int version, bool ids)
 {
   struct ml_error err;
   struct ml_tls_blob certs[2], keys[2];
@@ -80,6 +86,8 @@ static struct ml_tls_context *make_context(int version)
                                            .cert = {certs, 2},
                                            .key = {keys, 2},
                                            .ca = {certs, 2},
+                                           .session_timeout = 1L << 30,
+                                           .set_options = ids ? SSL_OP_NO_TICKET : 0,
                                            .min_version = version,
                                            .max_version = version};
   struct ml_tls_context *context;
@@ -109,18 +117,21 @@ static void check(struct end *end)
   if (state == ML_TLS_FAILED) EXPECT(ml_tls_error(end->tls) && ml_tls_error(end->tls)->code[0]);
 }
 
-static void keep_session(struct ml_tls_note *note, int version)
+static void keep(struct session *session, SSL_SESSION *made)
 {
-  if (sessions[version]) return;
-  int len = i2d_SSL_SESSION(note->session, &sessions[version]);
-  session_lens[version] = len > 0 ? (size_t)len : 0;
+  OPENSSL_free(session->der);
+  session->der = NULL;
+  int len = i2d_SSL_SESSION(made, &session->der);
+  EXPECT(len > 0);
+  session->len = (size_t)len;
 }
 
-static void fetch_notes(struct end *end, int version)
+/* `session`, unless it is NULL, gets the last one noted. */
+static void fetch_notes(struct end *end, struct session *session)
 {
   struct ml_tls_note *note;
   while ((note = ml_tls_next_note(end->tls))) {
-    if (note->kind == ML_NOTE_SESSION) keep_session(note, version);
+    if (note->kind == ML_NOTE_SESSION && session) keep(session, note->session);
     ml_tls_note_free(note);
   }
 }
@@ -135,6 +146,9 @@ static void feed(struct end *end, const uint8_t *data, size_t len)
     enum ml_tls_result result = ml_tls_handshake(end->tls);
     EXPECT((result == ML_TLS_ASK) == (ml_tls_question(end->tls).ask != ML_ASK_NONE));
     EXPECT((result == ML_TLS_OK) == ml_tls_established(end->tls));
+    bool storing = ml_tls_question(end->tls).ask == ML_ASK_STORE;
+    EXPECT(storing == (ml_tls_new_session(end->tls) != NULL));
+    if (storing) EXPECT(ml_buf_size(ml_tls_output(end->tls)) == 0);
   }
   while (ml_tls_established(end->tls) &&
          ml_tls_read(end->tls, buffer, sizeof(buffer), &n) == ML_TLS_OK)
@@ -161,14 +175,25 @@ static void carry(struct end *from, struct end *to, size_t limit, uint8_t change
   free(copy);
 }
 
-static void answer(struct end *end, uint8_t how)
+/* Data of any kind for the questions that it answers. */
+static struct ml_slice data_for(int version, uint8_t how)
+{
+  static const char *const texts[] = {NULL, "h2", "http/1.1", "\x30\x82\x01"};
+  const char *text = texts[how / 4 % 4];
+  if (how & 16) {
+    const struct session *session = &stored[how & 32 ? (version + 1) % VERSIONS : version];
+    return (struct ml_slice){session->der, session->len};
+  }
+  return (struct ml_slice){(const uint8_t *)text, text ? strlen(text) : 0};
+}
+
+static void answer(struct end *end, int version, uint8_t how)
 {
   struct ml_error reason;
   struct ml_tls_question question = ml_tls_question(end->tls);
   uint32_t token = question.token + (how >> 6 == 3);
   bool right = token == question.token && question.ask != ML_ASK_NONE;
-  static const char *const data[] = {NULL, "h2", "http/1.1", "\x30\x82\x01"};
-  const char *chosen = data[how / 4 % 4];
+  struct ml_slice data = data_for(version, how);
   struct ml_tls_context *choice[] = {NULL, contexts[how % VERSIONS], other};
   int result;
   switch (how % 4) {
@@ -181,8 +206,7 @@ static void answer(struct end *end, uint8_t how)
     EXPECT(result == (right && question.ask == ML_ASK_IDENTITY ? 0 : -1));
     break;
   case 2:
-    result =
-        ml_tls_answer_data(end->tls, token, (const uint8_t *)chosen, chosen ? strlen(chosen) : 0);
+    result = ml_tls_answer_data(end->tls, token, data.data, data.len);
     EXPECT(result ==
            (right && question.ask != ML_ASK_CONTEXT && question.ask != ML_ASK_IDENTITY ? 0 : -1));
     break;
@@ -231,7 +255,7 @@ static void step(struct end ends[2], int version, uint8_t kind, uint8_t arg)
     carry(one, two, SIZE_MAX, arg);
     break;
   case 3:
-    answer(one, arg);
+    answer(one, version, arg);
     break;
   case 4:
     write_some(one, arg);
@@ -240,7 +264,7 @@ static void step(struct end ends[2], int version, uint8_t kind, uint8_t arg)
     (void)ml_tls_close(one->tls);
     break;
   case 6:
-    fetch_notes(one, version);
+    fetch_notes(one, NULL);
     break;
   case 7:
     look(one);
@@ -272,13 +296,43 @@ static struct ml_tls *open_end(bool server, uint8_t flags, int version)
                                    .alpn_len = flags & 16 ? sizeof(alpn) - 1 : 3,
                                    .npn = alpn,
                                    .npn_len = flags & 64 ? sizeof(alpn) - 1 : 0};
-  if (!server && flags & 32 && session_lens[version]) {
-    options.session = sessions[version];
-    options.session_len = session_lens[version];
+  if (!server && flags & 32) {
+    options.session = brought[version].der;
+    options.session_len = brought[version].len;
   }
   struct ml_tls *tls;
   EXPECT(ml_tls_new(&tls, contexts[version], &options, &err) == 0);
   return tls;
+}
+
+/* Answers as an owner does who wants the handshake to succeed. */
+static void agree(struct end *end, struct session *session)
+{
+  struct ml_tls_question question = ml_tls_question(end->tls);
+  if (question.ask == ML_ASK_NONE) return;
+  if (question.ask == ML_ASK_STORE) keep(session, ml_tls_new_session(end->tls));
+  bool alpn = question.ask == ML_ASK_ALPN;
+  (void)ml_tls_answer_context(end->tls, question.token, NULL);
+  (void)ml_tls_answer_identity(end->tls, question.token, true);
+  (void)ml_tls_answer_data(end->tls, question.token, alpn ? (const uint8_t *)"h2" : NULL, alpn * 2);
+}
+
+/* A client's first visit, and what is left of it. */
+static void make_sessions(int version)
+{
+  struct end ends[2] = {{.tls = open_end(true, version != WITH_TICKETS, version)},
+                        {.tls = open_end(false, 0, version)}};
+  for (int i = 0; i < 20; i++) {
+    carry(&ends[1], &ends[0], SIZE_MAX, 0);
+    agree(&ends[0], &stored[version]);
+    carry(&ends[0], &ends[1], SIZE_MAX, 0);
+    fetch_notes(&ends[1], &brought[version]);
+  }
+  EXPECT(ml_tls_established(ends[0].tls) && ml_tls_established(ends[1].tls));
+  EXPECT(brought[version].der);
+  EXPECT((stored[version].der != NULL) == (version == 0 || version == WITH_IDS));
+  ml_tls_free(ends[0].tls);
+  ml_tls_free(ends[1].tls);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -287,8 +341,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
   (void)argv;
   fuzz_random_install();
   for (int i = 0; i < VERSIONS; i++)
-    contexts[i] = make_context(versions[i]);
-  other = make_context(0);
+    contexts[i] = make_context(versions[i], i == WITH_IDS);
+  other = make_context(0, false);
+  for (int i = 0; i < VERSIONS; i++)
+    make_sessions(i);
   return 0;
 }
 

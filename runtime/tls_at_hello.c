@@ -9,6 +9,7 @@
 #include "tls_alpn.h"
 #include "tls_hello.h"
 #include "tls_policy.h"
+#include "tls_sessions.h"
 
 /* ---- The hello ---- */
 
@@ -93,6 +94,7 @@ static int take_context(struct ml_tls *tls, SSL *ssl)
     tls->pause.refused = true;
     return -1;
   }
+  ml_tls_sessions_adopt(tls);
   /* OpenSSL asks the context at hand for the key log's callback. */
   if (tls->want_keylog) ml_tls_context_enable_keylog(context);
   return 0;
@@ -110,6 +112,7 @@ static const struct {
   int (*end)(struct ml_tls *, SSL *);
 } steps[] = {
     {ML_ASK_CONTEXT, ask_context, take_context},
+    {ML_ASK_SESSION, ml_tls_ask_session, ml_tls_take_session},
     {ML_ASK_ALPN, ml_tls_ask_alpn, ml_tls_take_alpn},
 };
 #define STEPS (sizeof(steps) / sizeof(*steps))

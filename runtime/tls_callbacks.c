@@ -3,8 +3,8 @@
 #include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
+#include "tls_sessions.h"
 #include "tls_staple.h"
-#include "tls_tickets.h"
 
 /* SSL_CTX_set_tlsext_servername_callback(3). The choice has been made at the ClientHello; here
  * OpenSSL asks whether to acknowledge the name, which a server does that has used it (RFC 6066, 3).
@@ -91,15 +91,6 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
   return 1;
 }
 
-/* SSL_CTX_sess_set_new_cb(3). Returning 1 keeps the reference. */
-static int on_new_session(SSL *ssl, SSL_SESSION *session)
-{
-  struct ml_tls *tls = ml_tls_of(ssl);
-  if (tls->server || !tls->want_sessions) return 0;
-  ml_tls_note_session(tls, session);
-  return 1;
-}
-
 static void on_info(const SSL *ssl, int where, int value)
 {
   if (!(where & SSL_CB_ALERT)) return;
@@ -108,44 +99,6 @@ static void on_info(const SSL *ssl, int where, int value)
   if (!tls || alert == SSL_AD_CLOSE_NOTIFY) return;
   tls->alert = alert;
   tls->alert_from = (where & SSL_CB_READ) ? ML_ALERT_PEER : ML_ALERT_LOCAL;
-}
-
-static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
-                         EVP_MAC_CTX *mac, int sealing)
-{
-  struct ml_tls *tls = ml_tls_of(ssl);
-  return ml_tls_tickets_init(ml_tls_context_tickets(tls->initial_context), name, iv, cipher, mac,
-                             sealing);
-}
-
-/* Whether a session proves less than this server asks for: it was made where clients need no
- * certificate. (One whose certificate did not verify is judge_resumption's to refuse.) */
-static bool proves_too_little(const struct ml_tls *tls, SSL_SESSION *session)
-{
-  return tls->server && tls->request_cert && tls->reject_unauthorized &&
-         SSL_SESSION_get0_peer(session) == NULL;
-}
-
-/* SSL_CTX_set_session_ticket_cb(3). Such a session is not refused, it just does not help: the
- * client is asked for its certificate in a full handshake. Under TLS 1.3 a ticket that was used is
- * always replaced: a client must not show one twice (RFC 8446, C.4). */
-static SSL_TICKET_RETURN on_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
-                                          size_t name_len, SSL_TICKET_STATUS status, void *arg)
-{
-  (void)name, (void)name_len, (void)arg;
-  switch (status) {
-  case SSL_TICKET_SUCCESS:
-  case SSL_TICKET_SUCCESS_RENEW:
-    if (proves_too_little(ml_tls_of(ssl), session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
-    if (status == SSL_TICKET_SUCCESS_RENEW || SSL_version(ssl) == TLS1_3_VERSION)
-      return SSL_TICKET_RETURN_USE_RENEW;
-    return SSL_TICKET_RETURN_USE;
-  case SSL_TICKET_EMPTY:
-  case SSL_TICKET_NO_DECRYPT:
-    return SSL_TICKET_RETURN_IGNORE_RENEW;
-  default:
-    return SSL_TICKET_RETURN_ABORT;
-  }
 }
 
 static void on_keylog(const SSL *ssl, const char *line)
@@ -165,10 +118,11 @@ void ml_tls_install_callbacks(SSL_CTX *ssl)
 #ifndef OPENSSL_NO_NEXTPROTONEG
   SSL_CTX_set_next_protos_advertised_cb(ssl, ml_tls_on_npn_advertise, NULL);
 #endif
-  SSL_CTX_sess_set_new_cb(ssl, on_new_session);
+  SSL_CTX_sess_set_new_cb(ssl, ml_tls_on_new_session);
+  SSL_CTX_sess_set_get_cb(ssl, ml_tls_on_get_session);
   SSL_CTX_set_info_callback(ssl, on_info);
-  SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, on_ticket_key);
-  (void)!SSL_CTX_set_session_ticket_cb(ssl, NULL, on_ticket_opened, NULL);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, ml_tls_on_ticket_key);
+  (void)!SSL_CTX_set_session_ticket_cb(ssl, ml_tls_on_ticket_made, ml_tls_on_ticket_opened, NULL);
 }
 
 void ml_tls_install_keylog(SSL_CTX *ssl)

@@ -22,15 +22,17 @@ struct ml_tls_context {
   unsigned session_id_context_len;
   struct ml_tls_client_policy client_policy;
   struct ml_ticket_ring tickets;
-  int dh_bits;   /* of the parameters given; 0: none */
-  char *sigalgs; /* as given, or NULL */
-  char *groups;  /* as given, for connections that switch to this context; NULL: OpenSSL's choice */
+  long session_timeout; /* as given */
+  int dh_bits;          /* of the parameters given; 0: none */
+  char *sigalgs;        /* as given, or NULL */
+  char *groups; /* as given, for connections that switch to this context; NULL: OpenSSL's choice */
 };
 
 /* What every context has: OpenSSL's own caches off (sessions belong to the script), buffers
  * released when idle. */
 #define BASE_MODE                                                                                  \
   (SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS)
+#define SESSION_TIMEOUT 300 /* seconds, as in Node */
 /* OpenSSL's own preference (SSL_CTX_set1_groups_list(3)), for leaving a context that narrowed it.
  */
 #if OPENSSL_VERSION_NUMBER >= 0x30500000L
@@ -223,9 +225,10 @@ static int use_sessions(struct ml_tls_context *context,
   SSL_CTX *ssl = context->ssl;
   SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_BOTH | SSL_SESS_CACHE_NO_INTERNAL |
                                           SSL_SESS_CACHE_NO_AUTO_CLEAR);
-  if (options->session_timeout > 0) {
-    SSL_CTX_set_timeout(ssl, options->session_timeout);
-  } else if (options->session_timeout < 0) {
+  context->session_timeout = options->session_timeout;
+  SSL_CTX_set_timeout(ssl,
+                      options->session_timeout > 0 ? options->session_timeout : SESSION_TIMEOUT);
+  if (options->session_timeout < 0) {
     /* OpenSSL resumes within the second even what lives for none. */
     SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
     SSL_CTX_set_num_tickets(ssl, 0);
@@ -233,7 +236,7 @@ static int use_sessions(struct ml_tls_context *context,
   if (ml_ticket_ring_set(&context->tickets, options->ticket_keys, options->ticket_keys_len, err) !=
       0)
     return -1;
-  if (options->session_id_context) {
+  if (options->session_id_context_len > 0) {
     if (SSL_CTX_set_session_id_context(ssl, options->session_id_context,
                                        (unsigned)options->session_id_context_len) != 1)
       goto fail;
@@ -374,6 +377,11 @@ const char *ml_tls_context_groups(const struct ml_tls_context *context)
 const char *ml_tls_context_sigalgs(const struct ml_tls_context *context)
 {
   return context->sigalgs;
+}
+
+long ml_tls_context_session_timeout(const struct ml_tls_context *context)
+{
+  return context->session_timeout;
 }
 
 const struct ml_tls_client_policy *

@@ -69,10 +69,10 @@ struct ml_tls_context_options {
   uint64_t set_options, clear_options; /* SSL_OP_* */
 
   const uint8_t
-      *session_id_context; /* at most SSL_MAX_SID_CTX_LENGTH bytes; NULL: derived, see below */
+      *session_id_context; /* at most SSL_MAX_SID_CTX_LENGTH bytes; none: derived, see below */
   size_t session_id_context_len;
   const char *application;    /* names the program in the derived session id context; may be NULL */
-  long session_timeout;       /* seconds; 0: OpenSSL's default, 300; negative: none are given */
+  long session_timeout;       /* seconds; 0: not given, which is 300; negative: none are made */
   const uint8_t *ticket_keys; /* ML_TICKET_KEYS_SIZE bytes each (name, HMAC, AES): the first seals
                                  tickets, all open them; NULL: random */
   size_t ticket_keys_len;
@@ -104,6 +104,9 @@ ML_MUST_CHECK int ml_tls_context_apply(const struct ml_tls_context *context, SSL
 /* The groups and signature algorithms as configured, or OpenSSL's own groups and NULL. */
 const char *ml_tls_context_groups(const struct ml_tls_context *context);
 const char *ml_tls_context_sigalgs(const struct ml_tls_context *context);
+
+/* The options' session_timeout. */
+long ml_tls_context_session_timeout(const struct ml_tls_context *context);
 
 /* What the options said about clients. */
 const struct ml_tls_client_policy *

@@ -63,6 +63,12 @@ bool ml_tls_established(const struct ml_tls *tls)
   return tls->state >= ML_TLS_OPEN && tls->state != ML_TLS_FAILED;
 }
 
+bool ml_tls_peer_may_end(const struct ml_tls *tls)
+{
+  bool done = tls->state == ML_TLS_STORE_ASKED && SSL_version(tls->ssl) == TLS1_3_VERSION;
+  return done || ml_tls_established(tls);
+}
+
 /* ---- Failure ---- */
 
 /* What is left to say when there is no memory to say more. Never written to. */
@@ -296,13 +302,31 @@ static enum ml_tls_result open_connection(struct ml_tls *tls)
     ml_tls_dh_size_error(tls, &err);
     return fail_with(tls, &err);
   }
-  ml_tls_set_state(tls, ML_TLS_OPEN);
-  ml_tls_sessions_free(tls);
-  X509_free(tls->candidate);
-  tls->candidate = NULL;
-  ml_tls_staple_free(tls);
-  ml_tls_bytes_free(&tls->hello);
-  return ML_TLS_OK;
+  switch (ml_tls_ask_store(tls)) {
+  case ML_STEP_ASKED:
+    ml_tls_set_state(tls, ML_TLS_STORE_ASKED);
+    return ML_TLS_ASK;
+  case ML_STEP_FAILED:
+    return fail(tls);
+  default:
+    ml_tls_set_state(tls, ML_TLS_OPEN);
+    ml_tls_sessions_settle(tls);
+    X509_free(tls->candidate);
+    tls->candidate = NULL;
+    ml_tls_staple_free(tls);
+    ml_tls_bytes_free(&tls->hello);
+    return ML_TLS_OK;
+  }
+}
+
+/* As in refuse_resumption no alert can be sent, and what is held back must not be: the connection
+ * just ends. */
+static enum ml_tls_result conclude_store(struct ml_tls *tls)
+{
+  ml_tls_pause_end(tls);
+  if (tls->pause.refused) return fail_with(tls, tls->error);
+  ml_tls_sessions_stored(tls);
+  return open_connection(tls);
 }
 
 static enum ml_tls_result judge_resumption(struct ml_tls *tls)
@@ -384,6 +408,7 @@ enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
     if (SSL_is_init_finished(tls->ssl)) return conclude_resumption(tls);
     ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
   }
+  if (tls->state == ML_TLS_STORE_ASKED) return conclude_store(tls);
   return advance(tls);
 }
 

@@ -196,6 +196,10 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls);
 enum ml_tls_state ml_tls_state(const struct ml_tls *tls);
 bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and has not failed */
 
+/* Whether the peer may leave by now: nothing of the handshake that it needs is missing. It may have
+ * sent data already while ML_ASK_STORE is open, under TLS 1.3. */
+bool ml_tls_peer_may_end(const struct ml_tls *tls);
+
 /* The ClientHello message as it came, its header included, while a question is open that it raised
  * (tls_hello.h reads it); else NULL. */
 const uint8_t *ml_tls_hello(const struct ml_tls *tls, size_t *len);

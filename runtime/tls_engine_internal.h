@@ -77,7 +77,10 @@ struct ml_tls {
   struct ml_tls_offer offer;              /* server; for the error message, should it come to it */
   struct ml_tls_protocols protocols;
 
-  SSL_SESSION *offered; /* client: the session it came with, until the handshake is over */
+  SSL_SESSION *earlier; /* what the client came with; on a server, the answer to ML_ASK_SESSION.
+                           Until the handshake is over, as the next two. */
+  STACK_OF(SSL_SESSION) * unstored; /* server: what ML_ASK_STORE is still to be asked about */
+  struct ml_buf held;               /* the output that waits for that */
 
   struct ml_pause pause;
   X509 *served, *served_issuer;     /* server: what ML_ASK_STAPLE is about */

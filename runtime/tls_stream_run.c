@@ -119,7 +119,7 @@ static void report_handshake(struct ml_tls_stream *s, enum ml_tls_result result,
     ml_tls_stream_fail(s, ml_tls_error(s->tls), true);
     break;
   default:
-    if (s->lower_ended)
+    if (s->lower_ended && !ml_tls_peer_may_end(s->tls))
       fail_disconnected(s);
     else if (result == ML_TLS_ASK && s->asked != question.token) {
       s->asked = question.token;

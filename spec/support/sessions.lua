@@ -1,4 +1,5 @@
 --- What the specs of sessions and tickets share: a server that greets, and visits with a session.
+local constants = require 'constants'
 local P = require 'spec.support.peers'
 local T = require 'spec.support.tls'
 
@@ -61,6 +62,74 @@ function M.visit(await, port, options)
     end)
   end)
   return seen
+end
+
+-- ---- Stores ----
+
+--- Options of a server of one version that has ids to give. Clients of TLS 1.2 that know tickets get those, unless the
+--- server has none.
+---@param version 'TLSv1.2'|'TLSv1.3'
+---@param more? table
+---@return table
+function M.limits(version, more)
+  return T.merged({
+    minVersion = version,
+    maxVersion = version,
+    secureOptions = version == 'TLSv1.2' and constants.SSL_OP_NO_TICKET or nil,
+  }, more)
+end
+
+--- A store in a table, which answers at once; and what it was asked, in order.
+---@return { sessions: table<string, string>, made: string[], asked: string[] }
+function M.keep(server)
+  local store = { sessions = {}, made = {}, asked = {} }
+  server:on('newSession', function(id, data, callback)
+    store.sessions[id] = data
+    table.insert(store.made, id)
+    callback()
+  end)
+  server:on('resumeSession', function(id, callback)
+    table.insert(store.asked, id)
+    callback(nil, store.sessions[id])
+  end)
+  return store
+end
+
+-- `number` as the DER of a session has it under `tag` (SSL_SESSION_ASN1 in OpenSSL).
+local TIME, TIMEOUT = 1, 2
+local function field(tag, number)
+  local bytes = ''
+  repeat
+    bytes = string.char(number % 256) .. bytes
+    number = math.floor(number / 256)
+  until number == 0
+  if bytes:byte() >= 128 then
+    bytes = '\0' .. bytes
+  end
+  return string.char(0xa0 + tag, #bytes + 2, 2, #bytes) .. bytes
+end
+
+--- The session as it will be after `seconds`.
+---@param data string
+---@param seconds integer
+---@return string
+function M.aged(data, seconds)
+  local now = os.time()
+  for made = now - 60, now do
+    local from, to = data:find(field(TIME, made), 1, true)
+    if from then
+      return data:sub(1, from - 1) .. field(TIME, made - seconds) .. data:sub(to + 1)
+    end
+  end
+  error('the session has no time')
+end
+
+--- Whether the session lives for so many seconds.
+---@param data string
+---@param seconds integer
+---@return boolean
+function M.lives(data, seconds)
+  return data:find(field(TIMEOUT, seconds), 1, true) ~= nil
 end
 
 --- Runs `check(await, version, files, expect)` for TLS 1.2 and for TLS 1.3, as two tests.

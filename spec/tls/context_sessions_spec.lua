@@ -44,6 +44,10 @@ local CASES = {
     { ticketKeys = KEYS, sessionIdContext = '\0\1\0' }, true },
   { 'is resumed where sessionIdContext is as long as it may be', { ticketKeys = KEYS, sessionIdContext = LONGEST },
     { ticketKeys = KEYS, sessionIdContext = LONGEST }, true },
+  -- OpenSSL would turn away every client that comes back with a session.
+  { 'is resumed where sessionIdContext is empty, which says nothing', { ticketKeys = KEYS, sessionIdContext = '',
+    requestCert = true, rejectUnauthorized = false }, { ticketKeys = KEYS, requestCert = true,
+    rejectUnauthorized = false }, true },
   { 'is not resumed where other authorities are trusted', { ticketKeys = KEYS, ca = T.ca.cert },
     { ticketKeys = KEYS, ca = {} }, false },
   { 'is not resumed where a chain may end elsewhere', { ticketKeys = KEYS, ca = T.ca.cert },

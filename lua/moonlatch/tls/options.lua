@@ -86,9 +86,11 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     A mask of SSL_OP_* from require 'constants' (SSL_CTX_set_options(3)). ERR_OUT_OF_RANGE: no integer.
 ---@field sessionIdContext? string
 ---     At most 32 bytes that name the application to itself: a session resumes where they are the same. When left out
----     they are derived from the program, its certificates and its trust. ERR_SSL_SSL_SESSION_ID_CONTEXT_TOO_LONG.
+---     or empty they are derived from the program, its certificates and its trust.
+---     ERR_SSL_SSL_SESSION_ID_CONTEXT_TOO_LONG: more than 32.
 ---@field sessionTimeout? integer
----     Seconds for which a session can be resumed, 300 when left out; 0: not at all. ERR_OUT_OF_RANGE: negative.
+---     Seconds for which a session can be resumed; 0: not at all. 300 when left out, or what the server has where it
+---     chooses the context by name. ERR_OUT_OF_RANGE: negative.
 ---@field ticketKeys? string|string[]
 ---     48 bytes that seal session tickets, shared by servers that are to resume each other's sessions; random when left
 ---     out. Of a list the first seal, and all open: see server:setTicketKeys. ERR_INVALID_ARG_VALUE: another length,

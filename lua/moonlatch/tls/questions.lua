@@ -8,16 +8,17 @@ local context = require 'moonlatch.tls.context'
 local hello = require 'moonlatch.tls.hello'
 local tls = require 'moonlatch.tls.namespace'
 
-local tostring, type, xpcall = tostring, type, xpcall
+local pairs, tostring, type, xpcall = pairs, tostring, type, xpcall
 local asks, alerts = native.tlsAsks, native.tlsAlerts
 
 -- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
 local ALERT_INTERNAL_ERROR = 80
 
 ---@class moonlatch.tls.questions
----@field ask table<string, fun(socket: tls.TLSSocket, token: integer, subject: string?)>
-local M = { ask = {} }
-local ask = M.ask
+---@field ask table<string, fun(socket: tls.TLSSocket, token: integer, subject: string?, session: string?)>
+---@field events table<string, string>  what is asked when a server listens for this event
+local M = { ask = {}, events = { staple = 'OCSPRequest' } }
+local ask, events = M.ask, M.events
 
 -- The alert that an error of the script's calls for, by the name in its field `alert`, and the error itself. What the
 -- library has reported elsewhere has a number there, and calls for nothing.
@@ -40,32 +41,36 @@ local function judge(err)
 end
 
 --- Ends the handshake with the script's own error. The peer gets the alert that the error names in its field `alert`
---- (RFC 8446, 6.2), else internal_error.
+--- (RFC 8446, 6.2), else internal_error. Whether the handshake was waiting for an answer still.
 ---@param socket tls.TLSSocket
 ---@param token integer
 ---@param err any
+---@return boolean
 function M.refuse(socket, token, err)
   local handle = socket._handle
   if not handle then
-    return
+    return false
   end
   local alert
   alert, err = judge(err)
-  if handle:answerFailure(token, alert, tostring(err)) then
-    socket._scriptError = err
+  if not handle:answerFailure(token, alert, tostring(err)) then
+    return false
   end
+  socket._scriptError = err
+  return true
 end
 local refuse = M.refuse
 
---- Calls a function of the script's. What it raises ends the handshake.
+--- Calls a function of the script's. What it raises ends the handshake, or the connection when the function has
+--- answered already.
 ---@param socket tls.TLSSocket
 ---@param token integer
 ---@param callback function
 ---@return boolean ok, any result
 function M.call(socket, token, callback, ...)
   local ok, result = xpcall(callback, errors.from, ...)
-  if not ok then
-    refuse(socket, token, result)
+  if not ok and not refuse(socket, token, result) then
+    socket:destroy(result)
   end
   return ok, result
 end
@@ -86,8 +91,10 @@ function M.wanted(socket)
   if o.ALPNCallback then
     wanted = wanted + asks.alpn
   end
-  if o.server ~= nil and o.server:listenerCount('OCSPRequest') > 0 then
-    wanted = wanted + asks.staple
+  for name, event in pairs(events) do
+    if o.server and o.server:listenerCount(event) > 0 then
+      wanted = wanted + asks[name]
+    end
   end
   return wanted
 end

@@ -16,7 +16,6 @@ local nextTick = require('moonlatch.tick').nextTick
 local type, pairs = type, pairs
 
 local HANDSHAKE_TIMEOUT = 120000 -- ms
-local SESSION_TIMEOUT = 300 -- s
 
 ---@class tls.Server: net.Server
 local Server = class('Server', net.Server)
@@ -35,7 +34,6 @@ local function serverContext(options)
   if wanted.honorCipherOrder == nil then
     wanted.honorCipherOrder = true
   end
-  wanted.sessionTimeout = wanted.sessionTimeout or SESSION_TIMEOUT
   return tls.createSecureContext(wanted)
 end
 

@@ -19,6 +19,7 @@ local nextTick = require('moonlatch.tick').nextTick
 local type, tostring = type, tostring
 
 local ask = questions.ask
+local announce = require('moonlatch.tls.sessions').announce
 
 ---@class tls.TLSSocket: net.Socket
 ---@field encrypted true
@@ -251,8 +252,10 @@ function TLSSocket:_onHandshake()
 end
 
 ---@package
-function TLSSocket:_onSession(session)
-  if self._verified then
+function TLSSocket:_onSession(session, id)
+  if self._tls.isServer then
+    announce(self, id, session)
+  elseif self._verified then
     self:emit('session', session)
   else
     self._sessions = self._sessions or {}
@@ -398,11 +401,11 @@ handlers.register('tls', {
   handshake = function(owner)
     owner:_onHandshake()
   end,
-  ask = function(owner, what, token, subject)
-    ask[what](owner, token, subject)
+  ask = function(owner, what, token, subject, session)
+    ask[what](owner, token, subject, session)
   end,
-  session = function(owner, session)
-    owner:_onSession(session)
+  session = function(owner, session, id)
+    owner:_onSession(session, id)
   end,
   keylog = function(owner, line)
     owner:_onKeylog(line)

@@ -182,7 +182,7 @@ bool ml_tls_requests_certificate(const struct ml_tls *tls);
 int ml_tls_answer_identity(struct ml_tls *tls, uint32_t token, bool acceptable);
 
 /* Answers any question with the end of the handshake: `alert` (AlertDescription) goes to the peer,
- * `reason` becomes the error. */
+ * after ML_ASK_STAPLE internal_error whatever it is; `reason` becomes the error. */
 int ml_tls_answer_failure(struct ml_tls *tls, uint32_t token, int alert,
                           const struct ml_error *reason);
 

@@ -8,7 +8,7 @@ local tls = require 'tls'
 
 -- Pages whose every program can be run, in order, in one empty directory. What follows a program in a block of text is
 -- what it prints.
-local PAGES = { 'docs/contexts-and-trust.md', 'docs/transports.md' }
+local PAGES = { 'docs/contexts-and-trust.md', 'docs/ocsp.md', 'docs/transports.md' }
 
 ---@return { code: string, name?: string, output?: string }[]
 local function programs(path)
@@ -100,6 +100,35 @@ describe('docs/api/tls.md', function()
       expected[name] = true
     end
     for row in page:match('\n| option | type | meaning | raises |\n(.-)\n\n'):gmatch('| (`[^|]*) |[^\n]*') do
+      for name in row:gmatch('`(%w+)`') do
+        found[name] = true
+      end
+    end
+    assert.same(expected, found)
+  end)
+end)
+
+describe('docs/api/crypto-ocsp.md', function()
+  local page = fs.readFileSync('docs/api/crypto-ocsp.md', 'utf8')
+
+  it('has a section for every function, and for no other', function()
+    local expected, found = {}, {}
+    for name in pairs(require('crypto').ocsp) do
+      expected[name] = true
+    end
+    for name in page:gmatch('\n### crypto%.ocsp%.(%w+)') do
+      found[name] = true
+    end
+    assert.same(expected, found)
+  end)
+
+  it('has a row for every field', function()
+    local expected, found = {}, {}
+    local annotations = fs.readFileSync('lua/moonlatch/crypto/ocsp.lua', 'utf8')
+    for name in annotations:gmatch('%-%-%-@field (%w+)') do
+      expected[name] = true
+    end
+    for row in page:gmatch('\n| (`[^|]*) | `[%w?`, ]+ | ') do
       for name in row:gmatch('`(%w+)`') do
         found[name] = true
       end

@@ -558,6 +558,23 @@ describe('a client that asks for a staple', function()
     P.close(await, server)
   end)
 
+  eachVersion('through createSecurePair', function(await, version)
+    local server, port = serve(await, only(version), function(_, _, callback)
+      callback(nil, RESPONSE)
+    end)
+    local pair = tls.createSecurePair(tls.createSecureContext { ca = T.ca.cert }, false, false, true,
+      { requestOCSP = true, servername = 'localhost' })
+    local raw = net.connect(port, '127.0.0.1')
+    pair.encrypted:pipe(raw)
+    raw:pipe(pair.encrypted)
+    assert.equal(RESPONSE, await(pair.cleartext, 'OCSPResponse'))
+    await(pair, 'secure')
+    pair.cleartext:resume()
+    pair:destroy()
+    raw:destroy()
+    P.close(await, server)
+  end)
+
   it('says so with a boolean', function()
     for _, value in ipairs { 1, 'yes', {} } do
       local ok, err = pcall(tls.connect, { port = 1, requestOCSP = value })

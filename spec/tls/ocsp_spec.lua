@@ -3,6 +3,7 @@ local crypto = require 'crypto'
 local errors = require 'moonlatch.errors'
 local fs = require 'fs'
 local net = require 'net'
+local process = require 'process'
 local spec = require 'moonlatch.spec'
 local tls = require 'tls'
 local P = require 'spec.support.peers'
@@ -309,6 +310,52 @@ describe('a server that staples', function()
     P.close(await, server)
   end)
 
+  eachVersion('asks in its turn when everything else is asked, too', function(await, version)
+    local order, sessions = {}, {}
+    -- Calls back later, and remembers what has been asked.
+    local function later(name, callback, ...)
+      table.insert(order, name)
+      setImmediate(callback, ...)
+    end
+    local other = T.ca:issue { names = { 'other.test' } }
+    local server, port = serve(await, only(version, {
+      SNICallback = function(_, callback)
+        later('name', callback, nil, tls.createSecureContext { key = other.key, cert = other.cert })
+      end,
+      ALPNCallback = function(offer, callback)
+        later('protocol', callback, nil, offer.protocols[1])
+      end,
+    }), function(certificate, _, callback)
+      assert.equal(der(other), certificate)
+      later('staple', callback, nil, RESPONSE)
+    end)
+    server:on('clientHello', function(_, _, callback)
+      later('hello', callback)
+    end)
+    server:on('newSession', function(id, data, callback)
+      sessions[id] = data
+      later('store', callback)
+    end)
+    server:on('resumeSession', function(id, callback)
+      later('session', callback, nil, sessions[id])
+    end)
+    local options = { servername = 'other.test', ALPNProtocols = { 'h2' } }
+    if version == 'TLSv1.2' then
+      options.secureOptions = require('constants').SSL_OP_NO_TICKET -- a ticket would need no store
+    end
+    local first = visit(await, port, options)
+    assert.equal(RESPONSE, first.staple)
+    assert.same({ 'hello', 'name', 'protocol', 'staple', 'store' }, { unpack(order, 1, 5) })
+    order = {}
+    options.session = first.session
+    local second = visit(await, port, options)
+    assert.is_true(second.reused)
+    assert.same({ 'secureConnect' }, second.events)
+    assert.same({ 'hello', 'name', 'session', 'protocol' }, { unpack(order, 1, 4) })
+    assert.not_equal('staple', order[5])
+    P.close(await, server)
+  end)
+
   it('serves other connections while one waits', spec.coroutine(function(await)
     local waiting
     local server, port = serve(await, {}, function(_, _, callback)
@@ -562,6 +609,8 @@ describe('a client that asks for a staple', function()
     local server, port = serve(await, only(version), function(_, _, callback)
       callback(nil, RESPONSE)
     end)
+    local function quiet() end
+    process:on('warning', quiet) -- that it is deprecated
     local pair = tls.createSecurePair(tls.createSecureContext { ca = T.ca.cert }, false, false, true,
       { requestOCSP = true, servername = 'localhost' })
     local raw = net.connect(port, '127.0.0.1')
@@ -569,6 +618,7 @@ describe('a client that asks for a staple', function()
     raw:pipe(pair.encrypted)
     assert.equal(RESPONSE, await(pair.cleartext, 'OCSPResponse'))
     await(pair, 'secure')
+    process:removeListener('warning', quiet)
     pair.cleartext:resume()
     pair:destroy()
     raw:destroy()

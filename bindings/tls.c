@@ -18,6 +18,7 @@ static const struct ml_option options[] = {
     {"requestCert", ML_OPTION_BOOL, FIELD(request_cert), 0},
     {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
     {"requestStaple", ML_OPTION_BOOL, FIELD(request_staple), 0},
+    {"renegotiable", ML_OPTION_BOOL, FIELD(renegotiable), 0},
     {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},
     {"wantKeylog", ML_OPTION_BOOL, FIELD(want_keylog), 0},
     {"minDhBits", ML_OPTION_INT, FIELD(min_dh_bits), 0},
@@ -38,9 +39,10 @@ struct asked {
 
 /* The questions by the names that scripts' callbacks are found under. */
 static const char *const ask_names[] = {
-    [ML_ASK_CONTEXT] = "context", [ML_ASK_SESSION] = "session", [ML_ASK_ALPN] = "alpn",
-    [ML_ASK_PSK] = "psk",         [ML_ASK_STAPLE] = "staple",   [ML_ASK_IDENTITY] = "identity",
-    [ML_ASK_STORE] = "store",
+    [ML_ASK_CONTEXT] = "context", [ML_ASK_SESSION] = "session",
+    [ML_ASK_ALPN] = "alpn",       [ML_ASK_PSK] = "psk",
+    [ML_ASK_STAPLE] = "staple",   [ML_ASK_IDENTITY] = "identity",
+    [ML_ASK_STORE] = "store",     [ML_ASK_RENEGOTIATION] = "renegotiation",
 };
 #define ASK_NAMES (sizeof(ask_names) / sizeof(*ask_names))
 
@@ -89,6 +91,12 @@ static void on_handshake(struct ml_tls_stream *stream)
 {
   struct ml_handle *h = ml_tls_stream_base(stream)->user;
   ml_object_emit(&h->object, ML_CLASS_TLS, ML_ON_HANDSHAKE);
+}
+
+static void on_renewed(struct ml_tls_stream *stream)
+{
+  struct ml_handle *h = ml_tls_stream_base(stream)->user;
+  ml_object_emit(&h->object, ML_CLASS_TLS, ML_ON_RENEWED);
 }
 
 struct noted {
@@ -145,13 +153,14 @@ static void on_note(struct ml_tls_stream *stream, const struct ml_tls_note *note
 
 static const struct ml_tls_stream_events events = {
     .on_handshake = on_handshake,
+    .on_renewed = on_renewed,
     .on_ask = on_ask,
     .on_note = on_note,
 };
 
 /* ---- Life ---- */
 
-static struct ml_tls_stream *self_stream(lua_State *L)
+struct ml_tls_stream *ml_tls_self_stream(lua_State *L)
 {
   struct ml_handle *h = ml_object_self(L);
   return (struct ml_tls_stream *)(void *)h->stream;
@@ -159,7 +168,7 @@ static struct ml_tls_stream *self_stream(lua_State *L)
 
 struct ml_tls *ml_tls_self(lua_State *L)
 {
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   return stream ? ml_tls_stream_engine(stream) : NULL;
 }
 
@@ -203,7 +212,7 @@ static int tls_new(lua_State *L)
 /* start(): the handshake begins at the end of this tick */
 static int tls_start(lua_State *L)
 {
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   if (stream) ml_tls_stream_start(stream);
   return 0;
 }
@@ -213,7 +222,7 @@ static int tls_feed(lua_State *L)
 {
   size_t len;
   struct ml_error err;
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   const char *data = luaL_checklstring(L, 2, &len);
   if (stream && ml_tls_stream_feed(stream, (const uint8_t *)data, len) != 0) {
     ml_error_system(&err, ENOMEM, "malloc");
@@ -226,7 +235,7 @@ static int tls_feed(lua_State *L)
  * then; 0: none */
 static int tls_set_deadline(lua_State *L)
 {
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   double ms = luaL_checknumber(L, 2);
   if (stream) ml_tls_stream_deadline(stream, ms / 1000);
   return 0;
@@ -256,7 +265,7 @@ static int answered(lua_State *L, struct ml_tls_stream *stream, int result)
 /* answerContext(token, context | nil) */
 static int tls_answer_context(lua_State *L)
 {
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   uint32_t token = (uint32_t)luaL_checknumber(L, 2);
   struct ml_tls_context *context = lua_isnoneornil(L, 3) ? NULL : ml_check_context(L, 3);
   if (!stream) return 0;
@@ -266,7 +275,7 @@ static int tls_answer_context(lua_State *L)
 /* answerIdentity(token, acceptable) */
 static int tls_answer_identity(lua_State *L)
 {
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   uint32_t token = (uint32_t)luaL_checknumber(L, 2);
   if (!stream) return 0;
   return answered(L, stream,
@@ -277,7 +286,7 @@ static int tls_answer_identity(lua_State *L)
 static int tls_answer_data(lua_State *L)
 {
   size_t len;
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   uint32_t token = (uint32_t)luaL_checknumber(L, 2);
   const char *data = luaL_optlstring(L, 3, NULL, &len);
   if (!stream) return 0;
@@ -290,7 +299,7 @@ static int tls_answer_data(lua_State *L)
  * ERR_TLS_CALLBACK_FAILED; the script's own error is the Lua side's to keep. */
 static int tls_answer_failure(lua_State *L)
 {
-  struct ml_tls_stream *stream = self_stream(L);
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
   uint32_t token = (uint32_t)luaL_checknumber(L, 2);
   int alert = (int)luaL_checkinteger(L, 3);
   struct ml_error reason;
@@ -335,16 +344,23 @@ static void push_alerts(lua_State *L)
   }
 }
 
+/* Adds to the method table on top. */
+static void add_methods(lua_State *L, int metatable, const luaL_Reg *more)
+{
+  for (; more->name; more++) {
+    ml_class_constructor(L, metatable, more->func);
+    lua_setfield(L, -2, more->name);
+  }
+}
+
 void ml_open_tls(lua_State *L)
 {
   ml_class_register(L, CLASS_NAME, methods, ml_handle_gc);
   ml_handle_class(L);
   int metatable = lua_gettop(L);
   lua_getfield(L, metatable, "__index");
-  for (const luaL_Reg *fact = ml_tls_facts; fact->name; fact++) {
-    ml_class_constructor(L, metatable, fact->func);
-    lua_setfield(L, -2, fact->name);
-  }
+  add_methods(L, metatable, ml_tls_facts);
+  add_methods(L, metatable, ml_tls_after_methods);
   lua_pop(L, 1);
   ml_class_constructor(L, metatable, tls_new);
   lua_setfield(L, 1, "tls");

@@ -10,8 +10,13 @@ struct ml_tls *ml_tls_self(lua_State *L);
 
 /* clientHello() → tls.ClientHello | nil: what asked the question that is open (hello.c) */
 int ml_tls_client_hello(lua_State *L);
+/* The stream of the handle at argument 1, or NULL when it is closed. */
+struct ml_tls_stream *ml_tls_self_stream(lua_State *L);
 
 /* Methods that only look: protocol(), cipher(), peerCertificate(), … (tls_facts.c) */
 extern const luaL_Reg ml_tls_facts[];
+
+/* Methods for an open connection: renegotiate(…), … (tls_after.c) */
+extern const luaL_Reg ml_tls_after_methods[];
 
 #endif

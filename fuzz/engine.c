@@ -15,7 +15,7 @@
 #include "certmaker.h"
 #include "expect.h"
 #include "random.h"
-#include "tls_engine.h"
+#include "tls_after.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -105,6 +105,7 @@ static struct ml_tls_context *make_context(int version, bool ids)
 struct end {
   struct ml_tls *tls;
   enum ml_tls_state state; /* the furthest so far */
+  bool paused;             /* its owner does not read */
 };
 
 static void check(struct end *end)
@@ -112,7 +113,8 @@ static void check(struct end *end)
   enum ml_tls_state state = ml_tls_state(end->tls);
   bool asks_again = end->state == ML_TLS_IDENTITY_ASKED || end->state == ML_TLS_STAPLE_ASKED ||
                     end->state == ML_TLS_HELLO_ASKED;
-  EXPECT(state >= end->state || asks_again || end->state == ML_TLS_PEER_CLOSED);
+  bool open = end->state >= ML_TLS_OPEN && end->state <= ML_TLS_PEER_CLOSED;
+  EXPECT(state >= end->state || asks_again || (open && state >= ML_TLS_OPEN));
   end->state = state;
   if (state == ML_TLS_FAILED) EXPECT(ml_tls_error(end->tls) && ml_tls_error(end->tls)->code[0]);
 }
@@ -150,9 +152,16 @@ static void feed(struct end *end, const uint8_t *data, size_t len)
     EXPECT(storing == (ml_tls_new_session(end->tls) != NULL));
     if (storing) EXPECT(ml_buf_size(ml_tls_output(end->tls)) == 0);
   }
-  while (ml_tls_established(end->tls) &&
-         ml_tls_read(end->tls, buffer, sizeof(buffer), &n) == ML_TLS_OK)
+  enum ml_tls_result result = ML_TLS_OK;
+  while (ml_tls_established(end->tls) && (result == ML_TLS_OK || result == ML_TLS_RENEWED)) {
+    bool unsettled = ml_tls_unsettled(end->tls);
+    n = 1;
+    result = end->paused ? ml_tls_handshake(end->tls)
+                         : ml_tls_read(end->tls, buffer, sizeof(buffer), &n);
     EXPECT(n > 0);
+    if (result == ML_TLS_ASK) EXPECT(ml_tls_question(end->tls).ask != ML_ASK_NONE);
+    if (end->paused && !unsettled) break;
+  }
   EXPECT(ml_tls_input_end(end->tls) == 0);
   check(end);
 }
@@ -223,7 +232,7 @@ static void write_some(struct end *end, uint8_t amount)
   static uint8_t cleartext[256 * 200];
   size_t done;
   enum ml_tls_state state = ml_tls_state(end->tls);
-  if (state != ML_TLS_OPEN && state != ML_TLS_PEER_CLOSED) return;
+  if (state < ML_TLS_OPEN || state > ML_TLS_PEER_CLOSED) return;
   size_t len = (size_t)amount * 200;
   enum ml_tls_result result = ml_tls_write(end->tls, cleartext, len, &done);
   EXPECT(done <= len && (result != ML_TLS_OK || done == len));
@@ -241,10 +250,30 @@ static void look(const struct end *end)
   EXPECT(absent == !ml_tls_peer_certificate(end->tls));
 }
 
+/* What the owner of an open connection may want of it. */
+static void wish(struct end *end, uint8_t what)
+{
+  struct ml_error err;
+  if (!ml_tls_established(end->tls)) return;
+  switch (what % 8) {
+  case 0:
+    ml_tls_decline_renegotiation(end->tls);
+    break;
+  case 1:
+    ml_tls_forbid_renegotiation(end->tls);
+    break;
+  case 2:
+    end->paused = !end->paused;
+    break;
+  default:
+    if (ml_tls_renegotiate(end->tls, what / 8 % 3, what / 32 % 3, &err) != 0) EXPECT(err.code[0]);
+  }
+}
+
 static void step(struct end ends[2], int version, uint8_t kind, uint8_t arg)
 {
   struct end *one = &ends[kind & 1], *two = &ends[!(kind & 1)];
-  switch (kind / 2 % 9) {
+  switch (kind / 2 % 10) {
   case 0:
     carry(one, two, SIZE_MAX, 0);
     break;
@@ -269,6 +298,9 @@ static void step(struct end ends[2], int version, uint8_t kind, uint8_t arg)
   case 7:
     look(one);
     break;
+  case 9:
+    wish(one, arg);
+    break;
   default: /* an eager peer */
     if (ml_tls_established(one->tls) && SSL_version(ml_tls_ssl(one->tls)) == TLS1_3_VERSION) {
       (void)SSL_key_update(ml_tls_ssl(one->tls), arg & 1);
@@ -289,6 +321,7 @@ static struct ml_tls *open_end(bool server, uint8_t flags, int version)
                                    .request_cert = flags & 4,
                                    .reject_unauthorized = flags & 8,
                                    .request_staple = flags & 128,
+                                   .renegotiable = true,
                                    .want_sessions = true,
                                    .want_keylog = true,
                                    .servername = server ? NULL : "fuzz.test",

@@ -57,12 +57,14 @@ static bool same_servername(const struct ml_tls *tls, const struct ml_tls_hello 
 }
 
 /* The ClientHello after a HelloRetryRequest may not ask for another name or offer other protocols
- * (RFC 8446, 4.1.2): what was decided by the first stays. */
+ * (RFC 8446, 4.1.2): what was decided by the first stays. That of a renegotiation may leave out the
+ * protocols, which OpenSSL then does not choose again. */
 static int expect_same_hello(struct ml_tls *tls, int *alert)
 {
   struct ml_tls_hello hello;
   bool read = ml_tls_read_hello(tls, &hello, alert) == 0;
-  bool same = read && same_servername(tls, &hello) && ml_tls_alpn_unchanged(tls, &hello);
+  bool same = read && same_servername(tls, &hello) &&
+              (ml_tls_established(tls) || ml_tls_alpn_unchanged(tls, &hello));
   ml_tls_bytes_free(&tls->hello);
   if (same) return SSL_CLIENT_HELLO_SUCCESS;
   if (!read) return SSL_CLIENT_HELLO_ERROR;
@@ -95,6 +97,7 @@ static int take_context(struct ml_tls *tls, SSL *ssl)
     return -1;
   }
   ml_tls_sessions_adopt(tls);
+  ml_tls_permit_renegotiation(tls);
   /* OpenSSL asks the context at hand for the key log's callback. */
   if (tls->want_keylog) ml_tls_context_enable_keylog(context);
   return 0;
@@ -158,7 +161,13 @@ int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
   (void)arg;
   struct ml_tls *tls = ml_tls_of(ssl);
   if (!tls || !tls->server) return SSL_CLIENT_HELLO_SUCCESS;
-  if (tls->hello_decided) return expect_same_hello(tls, alert);
+  if (tls->hello_decided && !ml_tls_established(tls)) return expect_same_hello(tls, alert);
+  if (tls->hello_decided) {
+    bool back = tls->pause.phase != ML_PAUSE_IDLE; /* suspended before, it has been read */
+    if (!back && expect_same_hello(tls, alert) != SSL_CLIENT_HELLO_SUCCESS)
+      return SSL_CLIENT_HELLO_ERROR;
+    return ml_tls_after_hello(tls, alert);
+  }
   if (tls->hello_step == 0 && tls->pause.phase == ML_PAUSE_IDLE) {
     struct ml_tls_hello hello;
     if (ml_tls_read_hello(tls, &hello, alert) != 0) return SSL_CLIENT_HELLO_ERROR;

@@ -2,15 +2,53 @@
 
 #include <string.h>
 
+#define HEADER_SIZE 5
+
+/* ---- Records ---- */
+
+void ml_tls_io_follow(struct ml_tls_io *io)
+{
+  io->following = true;
+  io->head = 0;
+  io->body = 0;
+}
+
+/* How many of `n` bytes the portion allows. */
+static size_t allowed(const struct ml_tls_io *io, size_t n)
+{
+  if (io->portion == ML_IO_ALL) return n;
+  if (io->head == 0 && io->portion == ML_IO_SPENT) return 0;
+  size_t rest = io->head < HEADER_SIZE ? (size_t)(HEADER_SIZE - io->head) : io->body;
+  return n < rest ? n : rest;
+}
+
+static void follow(struct ml_tls_io *io, const uint8_t *data, size_t n)
+{
+  if (io->portion == ML_IO_RECORD && n > 0 && io->head == 0) io->portion = ML_IO_SPENT;
+  for (size_t step; n > 0; data += step, n -= step) {
+    step = io->head < HEADER_SIZE ? 1 : n < io->body ? n : io->body;
+    if (io->head == 3) io->body = (uint16_t)(*data << 8);
+    if (io->head == 4) io->body |= *data;
+    if (io->head < HEADER_SIZE)
+      io->head++;
+    else
+      io->body = (uint16_t)(io->body - step);
+    if (io->head == HEADER_SIZE && io->body == 0) io->head = 0;
+  }
+}
+
+/* ---- The BIO ---- */
+
 static int io_read(BIO *bio, char *out, size_t size, size_t *done)
 {
   struct ml_tls_io *io = BIO_get_data(bio);
   BIO_clear_retry_flags(bio);
-  if (io->in_len == 0) {
+  size_t n = allowed(io, size < io->in_len ? size : io->in_len);
+  if (n == 0) {
     BIO_set_retry_read(bio);
     return 0;
   }
-  size_t n = size < io->in_len ? size : io->in_len;
+  if (io->following) follow(io, io->in, n);
   memcpy(out, io->in, n);
   io->in += n;
   io->in_len -= n;

@@ -91,14 +91,24 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
   return 1;
 }
 
+static void on_alert(struct ml_tls *tls, int alert, enum ml_alert_from from)
+{
+  if (alert == SSL_AD_CLOSE_NOTIFY) return;
+  if (alert == SSL_AD_NO_RENEGOTIATION && from == ML_ALERT_LOCAL) {
+    tls->after.declined = true;
+    return;
+  }
+  tls->alert = alert;
+  tls->alert_from = from;
+}
+
 static void on_info(const SSL *ssl, int where, int value)
 {
-  if (!(where & SSL_CB_ALERT)) return;
   struct ml_tls *tls = ml_tls_of(ssl);
-  int alert = value & 0xff;
-  if (!tls || alert == SSL_AD_CLOSE_NOTIFY) return;
-  tls->alert = alert;
-  tls->alert_from = (where & SSL_CB_READ) ? ML_ALERT_PEER : ML_ALERT_LOCAL;
+  if (!tls) return;
+  if (where & SSL_CB_HANDSHAKE_START) ml_tls_after_start(tls);
+  if (where & SSL_CB_ALERT)
+    on_alert(tls, value & 0xff, (where & SSL_CB_READ) ? ML_ALERT_PEER : ML_ALERT_LOCAL);
 }
 
 static void on_keylog(const SSL *ssl, const char *line)

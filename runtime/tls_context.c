@@ -275,8 +275,7 @@ int ml_tls_context_new(struct ml_tls_context **out, const struct ml_tls_context_
     goto fail;
   }
   SSL_CTX_set_mode(context->ssl, BASE_MODE);
-  SSL_CTX_set_options(context->ssl,
-                      SSL_OP_NO_SSLv3 | SSL_OP_NO_RENEGOTIATION | options->set_options);
+  SSL_CTX_set_options(context->ssl, SSL_OP_NO_SSLv3 | options->set_options);
   SSL_CTX_clear_options(context->ssl, options->clear_options);
   ml_tls_install_callbacks(context->ssl);
   if (use_algorithms(context, options, err) != 0) goto fail;

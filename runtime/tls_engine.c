@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls_after.h"
 #include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
@@ -14,9 +15,6 @@
 #include "tls_policy.h"
 #include "tls_sessions.h"
 #include "tls_staple.h"
-
-#define RECORD_SIZE ((size_t)SSL3_RT_MAX_PLAIN_LENGTH)
-#define RECORD_OVERHEAD ((size_t)96) /* header 5, IV 16, SHA-384 MAC 48, padding 16: never more */
 
 /* ---- State ---- */
 
@@ -34,7 +32,13 @@ static bool legal(enum ml_tls_state from, enum ml_tls_state to)
       [ML_TLS_STAPLE_ASKED] = TO(ML_TLS_NEGOTIATE),
       [ML_TLS_IDENTITY_ASKED] = TO(ML_TLS_NEGOTIATE) | TO(ML_TLS_OPEN),
       [ML_TLS_STORE_ASKED] = TO(ML_TLS_OPEN),
-      [ML_TLS_OPEN] = TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
+      [ML_TLS_OPEN] = TO(ML_TLS_HELLO_REQUESTED) | TO(ML_TLS_RENEGOTIATING) |
+                      TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
+      [ML_TLS_HELLO_REQUESTED] =
+          TO(ML_TLS_RENEGOTIATING) | TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
+      [ML_TLS_RENEGOTIATING] =
+          TO(ML_TLS_RENEGOTIATION_ASKED) | TO(ML_TLS_HELLO_REQUESTED) | TO(ML_TLS_OPEN),
+      [ML_TLS_RENEGOTIATION_ASKED] = TO(ML_TLS_RENEGOTIATING),
       [ML_TLS_PEER_CLOSED] = TO(ML_TLS_CLOSED),
       [ML_TLS_SELF_CLOSED] = TO(ML_TLS_CLOSED),
       [ML_TLS_CLOSED] = 0,
@@ -84,7 +88,7 @@ void ml_tls_set_error(struct ml_tls *tls, const struct ml_error *err)
     *tls->error = *err;
 }
 
-static enum ml_tls_result fail_with(struct ml_tls *tls, const struct ml_error *err)
+enum ml_tls_result ml_tls_fail_with(struct ml_tls *tls, const struct ml_error *err)
 {
   ml_tls_set_error(tls, err);
   if (tls->error != &no_memory) {
@@ -99,13 +103,13 @@ static enum ml_tls_result fail_with(struct ml_tls *tls, const struct ml_error *e
 
 /* Turns what OpenSSL left behind into the error: a refusal by the owner and a verification failure
  * have better names than the library's own. */
-static enum ml_tls_result fail(struct ml_tls *tls)
+enum ml_tls_result ml_tls_fail(struct ml_tls *tls)
 {
   struct ml_error err;
   unsigned long last = ERR_peek_last_error();
   if (tls->pause.refused && tls->error) {
     ml_tls_send_chosen_alert(tls);
-    return fail_with(tls, tls->error);
+    return ml_tls_fail_with(tls, tls->error);
   }
   /* A provider's "cipher operation failed" says less than the "bad record mac" that follows. */
   while (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_PROV)
@@ -118,19 +122,20 @@ static enum ml_tls_result fail(struct ml_tls *tls)
     ml_tls_dh_size_error(tls, &err);
   else
     ml_tls_explain(tls, &err);
-  return fail_with(tls, &err);
+  return ml_tls_fail_with(tls, &err);
 }
 
 /* Node's words, with the reason added. Not a failure of a system call: nothing sets errno. */
 void ml_tls_disconnected(const struct ml_tls *tls, struct ml_error *err)
 {
+  bool again = ml_tls_established(tls);
   ml_error_misuse(err, "ECONNRESET", "%s",
-                  tls->server ? "socket hang up"
-                              : "Client network socket disconnected before secure TLS connection "
-                                "was established");
+                  tls->server || again ? "socket hang up"
+                                       : "Client network socket disconnected before secure TLS "
+                                         "connection was established");
   err->origin = ML_ORIGIN_TLS;
-  snprintf(err->reason, sizeof(err->reason), "the %s disconnected during the TLS handshake",
-           tls->server ? "client" : "server");
+  snprintf(err->reason, sizeof(err->reason), "the %s disconnected during the TLS %s",
+           tls->server ? "client" : "server", again ? "renegotiation" : "handshake");
   err->state = SSL_state_string_long(tls->ssl);
 }
 
@@ -177,6 +182,7 @@ static struct ml_tls *allocate(struct ml_tls_context *context, const struct ml_t
       options->asks & (options->server ? ~ML_ASKS(ML_ASK_IDENTITY) : ML_ASKS(ML_ASK_IDENTITY));
   tls->request_cert = options->request_cert;
   tls->reject_unauthorized = options->reject_unauthorized;
+  tls->renegotiable = options->renegotiable;
   tls->want_sessions = options->want_sessions;
   tls->want_keylog = options->want_keylog;
   tls->notes_end = &tls->notes;
@@ -200,6 +206,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   SSL_set_bio(tls->ssl, bio, bio);
   SSL_set_app_data(tls->ssl, tls);
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
+  ml_tls_permit_renegotiation(tls);
   if (ml_tls_alpn_set_up(tls, options, err) != 0 ||
       (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0)) {
     ml_tls_free(tls);
@@ -226,6 +233,7 @@ void ml_tls_free(struct ml_tls *tls)
   SSL_free(tls->ssl); /* and the BIO */
   ml_buf_free(&tls->io.out);
   ml_buf_free(&tls->kept);
+  ml_buf_free(&tls->after.early);
   free_notes(tls);
   ml_tls_sessions_free(tls);
   X509_free(tls->candidate);
@@ -291,7 +299,7 @@ static enum ml_tls_result refuse_resumption(struct ml_tls *tls, long verdict)
   tls->verify_result = verdict;
   ml_buf_free(&tls->io.out);
   ml_error_verify(&err, verdict);
-  return fail_with(tls, tls->pause.refused && tls->error ? tls->error : &err);
+  return ml_tls_fail_with(tls, tls->pause.refused && tls->error ? tls->error : &err);
 }
 
 static enum ml_tls_result open_connection(struct ml_tls *tls)
@@ -300,17 +308,18 @@ static enum ml_tls_result open_connection(struct ml_tls *tls)
     struct ml_error err;
     ml_buf_free(&tls->io.out);
     ml_tls_dh_size_error(tls, &err);
-    return fail_with(tls, &err);
+    return ml_tls_fail_with(tls, &err);
   }
   switch (ml_tls_ask_store(tls)) {
   case ML_STEP_ASKED:
     ml_tls_set_state(tls, ML_TLS_STORE_ASKED);
     return ML_TLS_ASK;
   case ML_STEP_FAILED:
-    return fail(tls);
+    return ml_tls_fail(tls);
   default:
     ml_tls_set_state(tls, ML_TLS_OPEN);
     ml_tls_sessions_settle(tls);
+    ml_tls_after_open(tls);
     X509_free(tls->candidate);
     tls->candidate = NULL;
     ml_tls_staple_free(tls);
@@ -324,7 +333,7 @@ static enum ml_tls_result open_connection(struct ml_tls *tls)
 static enum ml_tls_result conclude_store(struct ml_tls *tls)
 {
   ml_tls_pause_end(tls);
-  if (tls->pause.refused) return fail_with(tls, tls->error);
+  if (tls->pause.refused) return ml_tls_fail_with(tls, tls->error);
   ml_tls_sessions_stored(tls);
   return open_connection(tls);
 }
@@ -342,7 +351,7 @@ static enum ml_tls_result judge_resumption(struct ml_tls *tls)
   if (!chain_good && tls->reject_unauthorized) return refuse_resumption(tls, verdict);
   if (!chain_good || absent || !ml_tls_asks(tls, ML_ASK_IDENTITY)) return open_connection(tls);
   tls->candidate = SSL_get1_peer_certificate(tls->ssl);
-  if (ml_tls_ask(tls, ML_ASK_IDENTITY, NULL, 0) != 0) return fail(tls);
+  if (ml_tls_ask(tls, ML_ASK_IDENTITY, NULL, 0) != 0) return ml_tls_fail(tls);
   ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);
   return ML_TLS_ASK;
 }
@@ -362,7 +371,7 @@ static enum ml_tls_result fail_disconnected(struct ml_tls *tls)
 {
   struct ml_error err;
   ml_tls_disconnected(tls, &err);
-  return fail_with(tls, &err);
+  return ml_tls_fail_with(tls, &err);
 }
 
 static enum ml_tls_result advance(struct ml_tls *tls)
@@ -393,14 +402,14 @@ static enum ml_tls_result advance(struct ml_tls *tls)
   case SSL_ERROR_ZERO_RETURN:
     return fail_disconnected(tls);
   default:
-    return fail(tls);
+    return ml_tls_fail(tls);
   }
 }
 
 enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
 {
   if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
-  if (ml_tls_established(tls)) return ML_TLS_OK;
+  if (ml_tls_established(tls)) return ml_tls_after_handshake(tls);
   if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
   if (tls->state == ML_TLS_START)
     ml_tls_set_state(tls, tls->server ? ML_TLS_HELLO : ML_TLS_NEGOTIATE);
@@ -410,67 +419,4 @@ enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
   }
   if (tls->state == ML_TLS_STORE_ASKED) return conclude_store(tls);
   return advance(tls);
-}
-
-/* ---- Application data ---- */
-
-enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done)
-{
-  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
-  if (tls->state == ML_TLS_PEER_CLOSED || tls->state == ML_TLS_CLOSED) return ML_TLS_END;
-  ERR_clear_error();
-  int ok = SSL_read_ex(tls->ssl, buffer, size, done);
-  if (ok == 1) return ML_TLS_OK;
-  switch (SSL_get_error(tls->ssl, ok)) {
-  case SSL_ERROR_WANT_READ:
-    return ML_TLS_WANT_INPUT;
-  case SSL_ERROR_ZERO_RETURN:
-    ml_tls_set_state(tls, tls->state == ML_TLS_SELF_CLOSED ? ML_TLS_CLOSED : ML_TLS_PEER_CLOSED);
-    return ML_TLS_END;
-  default:
-    return fail(tls);
-  }
-}
-
-enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len, size_t *done)
-{
-  *done = 0;
-  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
-  assert(tls->state == ML_TLS_OPEN || tls->state == ML_TLS_PEER_CLOSED);
-  /* Room for all records at once: growing step by step copies what is there again and again. When
-   * memory is short the BIO says so. */
-  (void)!ml_buf_reserve(&tls->io.out, len + (len / RECORD_SIZE + 1) * RECORD_OVERHEAD);
-  ERR_clear_error();
-  while (*done < len) {
-    size_t n = 0;
-    int ok = SSL_write_ex(tls->ssl, data + *done, len - *done, &n);
-    if (ok != 1)
-      return SSL_get_error(tls->ssl, ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT : fail(tls);
-    *done += n;
-  }
-  return ML_TLS_OK;
-}
-
-/* A message that came in part keeps OpenSSL "in init", where SSL_shutdown(3) is refused. */
-static enum ml_tls_result finish_message(struct ml_tls *tls)
-{
-  ERR_clear_error();
-  int ok = SSL_do_handshake(tls->ssl);
-  if (ok == 1) return ML_TLS_OK;
-  return SSL_get_error(tls->ssl, ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT : fail(tls);
-}
-
-enum ml_tls_result ml_tls_close(struct ml_tls *tls)
-{
-  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
-  if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_PEER_CLOSED) return ML_TLS_OK;
-  if (SSL_in_init(tls->ssl)) {
-    enum ml_tls_result result = finish_message(tls);
-    if (result != ML_TLS_OK) return result;
-  }
-  ERR_clear_error();
-  (void)SSL_shutdown(tls->ssl); /* writes our close_notify; the peer's is the reader's business */
-  ERR_clear_error();
-  ml_tls_set_state(tls, tls->state == ML_TLS_OPEN ? ML_TLS_SELF_CLOSED : ML_TLS_CLOSED);
-  return ML_TLS_OK;
 }

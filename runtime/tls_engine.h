@@ -28,17 +28,20 @@ struct ml_tls;
 
 /* Phases in protocol order. Transitions are in tls_engine.c, set_state. */
 enum ml_tls_state {
-  ML_TLS_START,          /* nothing has been exchanged */
-  ML_TLS_HELLO,          /* server: reading the ClientHello */
-  ML_TLS_HELLO_ASKED,    /* server: suspended until what the ClientHello raises is answered */
-  ML_TLS_NEGOTIATE,      /* handshake messages go back and forth */
-  ML_TLS_STAPLE_ASKED,   /* server: suspended until it is known what is stapled */
-  ML_TLS_IDENTITY_ASKED, /* client: suspended until the owner has judged the server's name */
-  ML_TLS_STORE_ASKED,    /* server: over, but the last flight waits until the session is stored */
-  ML_TLS_OPEN,           /* application data both ways */
-  ML_TLS_PEER_CLOSED,    /* the peer's close_notify came; ours has not gone */
-  ML_TLS_SELF_CLOSED,    /* ours has gone; the peer may still send */
-  ML_TLS_CLOSED,         /* both */
+  ML_TLS_START,           /* nothing has been exchanged */
+  ML_TLS_HELLO,           /* server: reading the ClientHello */
+  ML_TLS_HELLO_ASKED,     /* server: suspended until what the ClientHello raises is answered */
+  ML_TLS_NEGOTIATE,       /* handshake messages go back and forth */
+  ML_TLS_STAPLE_ASKED,    /* server: suspended until it is known what is stapled */
+  ML_TLS_IDENTITY_ASKED,  /* client: suspended until the owner has judged the server's name */
+  ML_TLS_STORE_ASKED,     /* server: over, but the last flight waits until the session is stored */
+  ML_TLS_OPEN,            /* application data both ways */
+  ML_TLS_HELLO_REQUESTED, /* server, TLS 1.2: open, and the client is to begin a renegotiation */
+  ML_TLS_RENEGOTIATING,   /* TLS 1.2: handshake messages again; we write no application data */
+  ML_TLS_RENEGOTIATION_ASKED, /* suspended until what the renegotiation raises is answered */
+  ML_TLS_PEER_CLOSED,         /* the peer's close_notify came; ours has not gone */
+  ML_TLS_SELF_CLOSED,         /* ours has gone; the peer may still send */
+  ML_TLS_CLOSED,              /* both */
   ML_TLS_FAILED,
 };
 
@@ -47,8 +50,9 @@ enum ml_tls_result {
   ML_TLS_OK,
   ML_TLS_WANT_INPUT, /* nothing more can be done without ciphertext from the peer */
   ML_TLS_ASK,        /* suspended: see ml_tls_question */
-  ML_TLS_END,        /* read: the peer said close_notify */
-  ML_TLS_ERROR,      /* see ml_tls_error */
+  ML_TLS_RENEWED, /* read, handshake: a wish of tls_after.h has been granted, by us or the peer */
+  ML_TLS_END,     /* read: the peer said close_notify */
+  ML_TLS_ERROR,   /* see ml_tls_error */
 };
 
 /* What an owner may be asked, in the order in which a handshake comes to it. An engine asks what
@@ -64,6 +68,7 @@ enum ml_tls_ask {
   ML_ASK_IDENTITY, /* client, chain verified: is the server who it should be?
                       (ml_tls_peer_certificate) */
   ML_ASK_STORE,    /* server, handshake over: has the new session been stored? */
+  ML_ASK_RENEGOTIATION, /* server, at the ClientHello of a client that begins one: may it? */
 };
 #define ML_ASKS(ask) (1u << (ask))
 
@@ -97,6 +102,8 @@ struct ml_tls_options {
   bool request_cert;        /* server: ask the client for a certificate */
   bool reject_unauthorized; /* fail the handshake when the peer does not verify; else
                                ml_tls_verify_result tells */
+  bool renegotiable;        /* TLS 1.2: the peer may begin a renegotiation (a client's needs
+                               ML_ASK_RENEGOTIATION's consent, where asked); else it is declined */
   bool want_sessions;       /* client: note resumable sessions */
   bool request_staple; /* client: ask for an OCSP response (RFC 6066, 8), and note what comes of
                           it before the handshake is over; not when a session is resumed */
@@ -125,16 +132,22 @@ ML_MUST_CHECK int ml_tls_input_end(struct ml_tls *tls);
 
 /* Takes the handshake as far as it goes. ML_TLS_OK: established, or it was before. A client's first
  * call makes its ClientHello. A peer that says close_notify here is a failure, the one that
- * ml_tls_disconnected describes. */
+ * ml_tls_disconnected describes.
+ *
+ * Of an established connection: takes as far as it goes what tls_after.h is about, for an owner who
+ * does not want to read. Application data on the way is kept for ml_tls_read, up to 64 KiB; with
+ * more in front of what is waited for the result is ML_TLS_WANT_INPUT. */
 enum ml_tls_result ml_tls_handshake(struct ml_tls *tls);
 
-/* Decrypts at most `size` bytes into buffer. ML_TLS_OK: *done > 0. */
+/* Decrypts at most `size` bytes into buffer. ML_TLS_OK: *done > 0. ML_TLS_ASK: a renegotiation is
+ * suspended. */
 enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done);
 
 /* Encrypts data into the output buffer; only when established and not closed. ML_TLS_OK: all of it.
  * ML_TLS_WANT_INPUT: the first *done bytes; a message of the peer (a ticket, a KeyUpdate) has come
  * in part, and OpenSSL writes nothing before it has read the rest, which this call does when
- * ciphertext is lent. */
+ * ciphertext is lent. Or a renegotiation is under way, which ml_tls_read and ml_tls_handshake take
+ * further. */
 enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len, size_t *done);
 
 /* Puts close_notify into the output. Nothing can be written afterwards; reading goes on. Harmless
@@ -157,13 +170,13 @@ struct ml_tls_question ml_tls_question(const struct ml_tls *tls);
  * a stale token. A context that cannot be applied fails the handshake with internal_error. */
 int ml_tls_answer_context(struct ml_tls *tls, uint32_t token, struct ml_tls_context *context);
 
-/* Answers ML_ASK_SESSION, ML_ASK_ALPN, ML_ASK_PSK, ML_ASK_STAPLE and ML_ASK_STORE. `data` is
- * copied; NULL says that there is none:
+/* Answers any other question but ML_ASK_IDENTITY. `data` is copied; NULL says that there is none:
  *   SESSION  the session, DER; none, or one that does not fit: a full handshake
  *   ALPN     the protocol's name; none: no_application_protocol ends the handshake
  *   PSK      the key; none: the identity is unknown, and the handshake goes on without
  *   STAPLE   the OCSP response, DER; none: nothing is stapled
  *   STORE    nothing; the handshake's last flight leaves
+ *   RENEGOTIATION  nothing; it goes on
  * 0, or -1 for a stale token. Without memory for the copy the handshake fails. */
 int ml_tls_answer_data(struct ml_tls *tls, uint32_t token, const uint8_t *data, size_t len);
 

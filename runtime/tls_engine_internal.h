@@ -50,6 +50,15 @@ struct ml_tls_protocols {
   bool npn_agreed;               /* client: the server has the protocol that we chose */
 };
 
+/* Once the handshake is over: see tls_after.h. */
+struct ml_tls_after {
+  bool granted;        /* the renegotiation may go on: it is our wish, or the owner has said so */
+  bool declined;       /* the peer began one and was told no_renegotiation */
+  bool forbidden;      /* … which is the end */
+  bool renewed;        /* ML_TLS_RENEWED is owed */
+  struct ml_buf early; /* cleartext read for an owner who did not want it yet */
+};
+
 struct ml_tls {
   SSL *ssl;
   struct ml_tls_io io;
@@ -61,6 +70,7 @@ struct ml_tls {
   bool server;
   uint32_t asks;
   bool request_cert, reject_unauthorized;
+  bool renegotiable;
   bool want_sessions, want_keylog;
   int min_dh_bits;      /* client: refuse less */
   int small_dh_bits;    /* what was refused; 0: nothing */
@@ -88,6 +98,8 @@ struct ml_tls {
   X509 *candidate;                  /* the peer's leaf while the identity is asked */
   STACK_OF(X509) * candidate_chain; /* the chain OpenSSL built for it */
   long verify_result;
+
+  struct ml_tls_after after;
 
   struct ml_tls_note *notes, **notes_end;
 
@@ -135,7 +147,35 @@ void ml_tls_note_keylog(struct ml_tls *tls, const char *line);
 /* This one is not dropped: -1 when there is no memory. */
 ML_MUST_CHECK int ml_tls_note_staple(struct ml_tls *tls, const uint8_t *response, size_t len);
 
+/* ---- tls_engine.c ---- */
+
 /* Moves to `state`; asserts that the transition is legal. */
 void ml_tls_set_state(struct ml_tls *tls, enum ml_tls_state state);
+
+/* The one way into failure: with what OpenSSL left behind, or with `err`. ML_TLS_ERROR. */
+enum ml_tls_result ml_tls_fail(struct ml_tls *tls);
+enum ml_tls_result ml_tls_fail_with(struct ml_tls *tls, const struct ml_error *err);
+
+/* ---- tls_after.c ---- */
+
+/* The handshake is over. */
+void ml_tls_after_open(struct ml_tls *tls);
+
+/* OpenSSL begins a handshake on an established connection (SSL_CB_HANDSHAKE_START). */
+void ml_tls_after_start(struct ml_tls *tls);
+
+/* At the ClientHello of a renegotiation. SSL_CLIENT_HELLO_*. */
+int ml_tls_after_hello(struct ml_tls *tls, int *alert);
+
+/* Looks at what a call into OpenSSL has led to. ML_TLS_OK, or ML_TLS_ERROR. */
+enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls);
+
+/* ml_tls_handshake of an established connection. */
+enum ml_tls_result ml_tls_after_handshake(struct ml_tls *tls);
+
+/* ---- tls_data.c ---- */
+
+/* One SSL_read_ex(3), with everything that can come of it. The results of ml_tls_read. */
+enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done);
 
 #endif

@@ -27,6 +27,16 @@ void ml_tls_adopt_policy(struct ml_tls *tls, const struct ml_tls_context *contex
   ml_tls_demand_certificate(tls);
 }
 
+/* ---- Renegotiation ---- */
+
+/* SSL_OP_NO_RENEGOTIATION stays where the script has set it. */
+void ml_tls_permit_renegotiation(struct ml_tls *tls)
+{
+  uint64_t options = SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION;
+  options |= tls->renegotiable ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION : SSL_OP_NO_RENEGOTIATION;
+  SSL_set_options(tls->ssl, options);
+}
+
 /* ---- The size of a key exchange ---- */
 
 /* SSL_CTX_set_security_callback(3). OpenSSL asks about the server's key as soon as it has read it:

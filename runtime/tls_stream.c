@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tls_after.h"
 #include "tls_stream_internal.h"
 
 /* ---- Life ---- */
@@ -274,6 +275,11 @@ static void below_handshake(struct ml_tls_stream *s)
   (void)s;
 }
 
+static void below_renewed(struct ml_tls_stream *s)
+{
+  (void)s;
+}
+
 static void below_ask(struct ml_tls_stream *s, struct ml_tls_question question)
 {
   struct ml_error err;
@@ -289,6 +295,7 @@ static void below_note(struct ml_tls_stream *s, const struct ml_tls_note *note)
 
 static const struct ml_tls_stream_events below_events = {
     .on_handshake = below_handshake,
+    .on_renewed = below_renewed,
     .on_ask = below_ask,
     .on_note = below_note,
 };
@@ -311,7 +318,10 @@ struct ml_tls_stream *ml_tls_stream_new(struct ml_stream *lower, struct ml_tls *
   s->again.data = s;
   ev_timer_init(&s->deadline, on_deadline, 0, 0);
   s->deadline.data = s;
-  if (lower->ops == &ops) self_of(lower)->tls_events = &below_events;
+  if (lower->ops == &ops) {
+    self_of(lower)->tls_events = &below_events;
+    ml_tls_decline_renegotiation(self_of(lower)->tls); /* whoever would be asked has gone */
+  }
   lower->events = &lower_events;
   lower->user = s;
   lower->write_through = true;
@@ -340,9 +350,8 @@ void ml_tls_stream_resume(struct ml_tls_stream *s)
 void ml_tls_stream_deadline(struct ml_tls_stream *s, double seconds)
 {
   stop_deadline(s);
-  if (!(seconds > 0) || ml_tls_established(s->tls)) return; /* not a number neither */
-  ev_timer_set(&s->deadline, seconds, 0);
-  ml_loop_timer_start(s->stream.loop, &s->deadline, false);
+  s->patience = seconds > 0 ? seconds : 0; /* not a number neither */
+  ml_tls_stream_watch_deadline(s);
 }
 
 struct ml_tls *ml_tls_stream_engine(struct ml_tls_stream *s)

@@ -25,6 +25,9 @@ struct ml_tls_stream;
 struct ml_tls_stream_events {
   /* The handshake is over, before any on_read. */
   void (*on_handshake)(struct ml_tls_stream *);
+  /* ML_TLS_RENEWED: after the on_read of what came before it (for an owner who reads) and before
+   * that of what comes behind. */
+  void (*on_renewed)(struct ml_tls_stream *);
   /* The handshake waits for ml_tls_answer_*, during the call or later; later answers need
    * ml_tls_stream_resume. */
   void (*on_ask)(struct ml_tls_stream *, struct ml_tls_question);
@@ -52,11 +55,11 @@ void ml_tls_stream_start(struct ml_tls_stream *tls);
  */
 ML_MUST_CHECK int ml_tls_stream_feed(struct ml_tls_stream *tls, const uint8_t *data, size_t len);
 
-/* Goes on after an answer that did not come inside on_ask. */
+/* Goes on after an answer that did not come inside on_ask, and after a wish of tls_after.h. */
 void ml_tls_stream_resume(struct ml_tls_stream *tls);
 
 /* Fails the handshake with ERR_TLS_HANDSHAKE_TIMEOUT unless it is over in `seconds`; 0: no limit.
- */
+ * The same holds for whatever leaves the connection ml_tls_unsettled later on. */
 void ml_tls_stream_deadline(struct ml_tls_stream *tls, double seconds);
 
 /* The engine, for answers and getters. */

@@ -27,6 +27,7 @@ struct ml_tls_stream {
   struct ml_task task;
   ev_idle again; /* the next turn of the loop, after other streams had theirs */
   ev_timer deadline;
+  double patience; /* seconds until it; 0: none */
 
   struct ml_buf flying; /* output that the lower stream still needs */
 
@@ -88,6 +89,9 @@ static inline void enter(struct ml_tls_stream *s)
 
 /* Hands gathered output down. ML_PENDING: the lower stream is still busy with earlier output. */
 int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err);
+
+/* Starts or stops the deadline, as the state wants it. */
+void ml_tls_stream_watch_deadline(struct ml_tls_stream *s);
 
 /* Reads from the lower stream, or not, as the state wants it. */
 void ml_tls_stream_update_reading(struct ml_tls_stream *s);

@@ -1,5 +1,6 @@
 #include <errno.h>
 
+#include "tls_after.h"
 #include "tls_stream_internal.h"
 
 #define TICK_BUDGET ((size_t)262144) /* cleartext encrypted per tick */
@@ -36,14 +37,20 @@ int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err)
   return result;
 }
 
+/* Whether an open connection wants more input. */
+static bool open_wants_input(const struct ml_tls_stream *s)
+{
+  if (s->ended || s->noting || ml_buf_size(ml_tls_output(s->tls)) >= BACKLOG_LIMIT) return false;
+  if (ml_tls_unsettled(s->tls)) return ml_tls_input_kept(s->tls) < KEPT_LIMIT;
+  return s->reading || s->starved;
+}
+
 void ml_tls_stream_update_reading(struct ml_tls_stream *s)
 {
   bool want = s->started && !dead(s) && !s->lower_ended;
-  if (want && ml_tls_established(s->tls))
-    want = (s->reading || s->starved) && !s->ended && !s->noting &&
-           ml_buf_size(ml_tls_output(s->tls)) < BACKLOG_LIMIT;
-  else if (want)
-    want = ml_tls_input_kept(s->tls) < KEPT_LIMIT;
+  if (want)
+    want =
+        ml_tls_established(s->tls) ? open_wants_input(s) : ml_tls_input_kept(s->tls) < KEPT_LIMIT;
   if (want == s->lower_reading) return;
   s->lower_reading = want;
   if (want)
@@ -105,6 +112,13 @@ static void deliver_received(struct ml_tls_stream *s, const uint8_t *buffer, siz
   if (total > 0 && !dead(s)) s->stream.events->on_read(&s->stream, buffer, total);
 }
 
+static void ask_owner(struct ml_tls_stream *s, struct ml_tls_question question)
+{
+  if (s->asked == question.token) return;
+  s->asked = question.token;
+  s->tls_events->on_ask(s, question);
+}
+
 /* Tells the owner what a call into the engine led to. */
 static void report_handshake(struct ml_tls_stream *s, enum ml_tls_result result,
                              struct ml_tls_question question)
@@ -121,10 +135,8 @@ static void report_handshake(struct ml_tls_stream *s, enum ml_tls_result result,
   default:
     if (s->lower_ended && !ml_tls_peer_may_end(s->tls))
       fail_disconnected(s);
-    else if (result == ML_TLS_ASK && s->asked != question.token) {
-      s->asked = question.token;
-      s->tls_events->on_ask(s, question);
-    }
+    else if (result == ML_TLS_ASK)
+      ask_owner(s, question);
   }
 }
 
@@ -168,29 +180,61 @@ static enum ml_tls_result fill(struct ml_tls_stream *s, uint8_t *buffer, size_t 
   return result;
 }
 
-static void run_reading(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+/* Whether the peer left while handshake messages were going back and forth. */
+static bool cut_off(const struct ml_tls_stream *s, enum ml_tls_result result)
+{
+  return (result == ML_TLS_WANT_INPUT || result == ML_TLS_ASK) && ml_tls_renegotiating(s->tls);
+}
+
+/* What reading came to, besides data. `last`: there is no more input. */
+static void report_reading(struct ml_tls_stream *s, enum ml_tls_result result, bool last)
+{
+  if (result == ML_TLS_ERROR) {
+    ml_tls_stream_fail(s, ml_tls_error(s->tls), true);
+  } else if (last && cut_off(s, result)) {
+    fail_disconnected(s);
+  } else if (result == ML_TLS_RENEWED) {
+    schedule(s); /* what waited for it, should the owner run the loop */
+    s->tls_events->on_renewed(s);
+  } else if (result == ML_TLS_ASK) {
+    ask_owner(s, ml_tls_question(s->tls));
+    if (ml_tls_question(s->tls).ask == ML_ASK_NONE) schedule(s);
+  } else if (s->reading && !s->ended && (result == ML_TLS_END || (last && result != ML_TLS_OK))) {
+    end_reading(s); /* an owner who stopped meanwhile hears of it after ml_stream_read_start */
+  }
+}
+
+/* For an owner who does not read: what the peer has to do its part for goes on all the same. */
+static void run_unread(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 {
   if (!input_begin(s, data, len)) return;
+  bool last = s->lower_ended;
+  bool wanted = !s->ended && !s->noting && ml_tls_unsettled(s->tls);
+  enum ml_tls_result result = wanted ? ml_tls_handshake(s->tls) : ML_TLS_OK;
+  if (!input_end(s) || !wanted) return;
+  deliver_received(s, NULL, 0);
+  if (!dead(s)) report_reading(s, result, last);
+}
+
+static void run_reading(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+{
   if (!s->reading || s->ended || s->noting) {
-    (void)input_end(s);
+    run_unread(s, data, len);
     return;
   }
+  if (!input_begin(s, data, len)) return;
   /* As of now: a callback below may run the loop, and so this function, and see the end itself. */
-  bool no_more_input = s->lower_ended;
+  bool last = s->lower_ended;
   uint8_t *buffer = ml_loop_borrow(s->stream.loop);
   size_t total;
   enum ml_tls_result result = fill(s, buffer, &total);
   if (!input_end(s)) total = 0;
-  bool more = result != ML_TLS_WANT_INPUT || no_more_input;
-  if (more) yield(s); /* now, for an owner who runs the loop inside on_read */
+  bool waits = result == ML_TLS_WANT_INPUT || result == ML_TLS_ASK;
+  if (!waits || last) yield(s); /* now, for an owner who runs the loop inside on_read */
   s->stream.bytes_read += total;
   deliver_received(s, buffer, total);
   ml_loop_give_back(s->stream.loop, buffer);
-  if (dead(s)) return;
-  if (result == ML_TLS_ERROR)
-    ml_tls_stream_fail(s, ml_tls_error(s->tls), true);
-  else if (result != ML_TLS_OK && more && s->reading && !s->ended)
-    end_reading(s); /* an owner who stopped meanwhile hears of it after ml_stream_read_start */
+  if (!dead(s)) report_reading(s, result, last);
 }
 
 enum ml_tls_result ml_tls_stream_encrypt(struct ml_tls_stream *s, struct ml_slice *slice,
@@ -314,6 +358,19 @@ static void run_shutdown(struct ml_tls_stream *s)
     ml_tls_stream_fail(s, &err, true);
 }
 
+void ml_tls_stream_watch_deadline(struct ml_tls_stream *s)
+{
+  bool waiting = !s->announced || (ml_tls_unsettled(s->tls) && !s->ended);
+  bool want = !dead(s) && s->patience > 0 && waiting;
+  if (want == (bool)ev_is_active(&s->deadline)) return;
+  if (!want) {
+    stop_deadline(s);
+    return;
+  }
+  ev_timer_set(&s->deadline, s->patience, 0);
+  ml_loop_timer_start(s->stream.loop, &s->deadline, false);
+}
+
 /* An idle connection owns no buffer. */
 static void settle(struct ml_tls_stream *s)
 {
@@ -321,6 +378,7 @@ static void settle(struct ml_tls_stream *s)
   if (ml_buf_size(out) == 0) ml_buf_free(out);
   if (!s->write_pending && s->held_at == s->held_count) drop_held(s);
   ml_tls_stream_update_reading(s);
+  ml_tls_stream_watch_deadline(s);
 }
 
 void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len)

@@ -5,13 +5,14 @@
 #include "recorder.h"
 #include "tls_stream.h"
 
-enum told { TOLD_NOTHING, TOLD_HANDSHAKE, TOLD_ASK, TOLD_NOTE };
+enum told { TOLD_NOTHING, TOLD_HANDSHAKE, TOLD_ASK, TOLD_NOTE, TOLD_RENEWED };
 
 struct owner {
   struct recorder r; /* must stay first: the stream's user */
   struct ml_tls_stream *tls;
-  int handshakes, asks, sessions, keylogs;
-  bool early; /* cleartext or the end came before on_handshake */
+  int handshakes, asks, sessions, keylogs, renewals;
+  size_t renewed_at; /* how much had been read when the last renewal was told */
+  bool early;        /* cleartext or the end came before on_handshake */
   struct ml_tls_question question;
   enum told close_on, stop_on;
   void (*told)(struct owner *, enum told);
@@ -36,6 +37,14 @@ static inline void owner_on_handshake(struct ml_tls_stream *tls)
   owner_note(tls, TOLD_HANDSHAKE);
 }
 
+static inline void owner_on_renewed(struct ml_tls_stream *tls)
+{
+  struct owner *owner = ml_tls_stream_base(tls)->user;
+  owner->renewals++;
+  owner->renewed_at = owner->r.len;
+  owner_note(tls, TOLD_RENEWED);
+}
+
 static inline void owner_on_ask(struct ml_tls_stream *tls, struct ml_tls_question question)
 {
   struct owner *owner = ml_tls_stream_base(tls)->user;
@@ -54,6 +63,7 @@ static inline void owner_on_note(struct ml_tls_stream *tls, const struct ml_tls_
 
 static const struct ml_tls_stream_events owner_events = {
     .on_handshake = owner_on_handshake,
+    .on_renewed = owner_on_renewed,
     .on_ask = owner_on_ask,
     .on_note = owner_on_note,
 };

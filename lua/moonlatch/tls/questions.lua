@@ -84,7 +84,7 @@ function M.wanted(socket)
   if not o.isServer then
     return asks.identity
   end
-  local wanted = 0
+  local wanted = asks.renegotiation
   if o.SNICallback ~= nil or o.server ~= nil and o.server:listenerCount('clientHello') > 0 then
     wanted = wanted + asks.context
   end

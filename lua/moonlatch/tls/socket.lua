@@ -11,6 +11,7 @@ local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local questions = require 'moonlatch.tls.questions'
+local wishes = require 'moonlatch.tls.wishes'
 local wrap = require 'moonlatch.tls.wrap'
 local tls = require 'moonlatch.tls.namespace'
 
@@ -102,6 +103,7 @@ TLSSocket._established = false   -- the handshake is over
 TLSSocket._released = false      -- the script has been given the socket: its errors are 'error' events
 TLSSocket._reported = false      -- the server has been told of the failure
 TLSSocket._keyCert = false       -- the context of setKeyCert
+TLSSocket._renegotiationForbidden = false
 TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _sessions
 
 --- What init and the server's quick way share.
@@ -132,6 +134,7 @@ local function nativeOptions(self)
     requestCert = o.requestCert,
     rejectUnauthorized = o.rejectUnauthorized,
     requestStaple = o.requestOCSP,
+    renegotiable = true,
     wantSessions = not o.isServer,
     wantKeylog = wanted,
     servername = sentName(o),
@@ -166,6 +169,9 @@ function TLSSocket:_secure(lower, leftover)
   if timeout then
     handle:setDeadline(timeout)
   end
+  if self._renegotiationForbidden then
+    handle:forbidRenegotiation()
+  end
   self:_attach(handle)
   handle:start()
 end
@@ -183,7 +189,7 @@ end
 local PER_CONNECTION = {
   'authorized', 'authorizationError', 'alpnProtocol', 'npnProtocol', 'servername', 'secureConnecting',
   '_established', '_released', '_reported', '_verified', '_sessions', '_identityError', '_scriptError',
-  '_parent', '_carrier',
+  '_parent', '_carrier', '_renegotiations', '_renegotiated',
 }
 
 --- The socket is to connect again.
@@ -248,6 +254,22 @@ function TLSSocket:_onHandshake()
     secureServer(self)
   else
     secureClient(self)
+  end
+end
+
+--- A renegotiation is over, or the client's certificate has come: what the peer is known to be may have changed.
+---@package
+function TLSSocket:_onRenewed()
+  self.authorized, self.authorizationError = nil, nil
+  if not self._tls.isServer or self._handle:requestsCertificate() then
+    judge(self)
+  end
+  self:emit('secure')
+  if not self.destroyed and not self._tls.isServer then
+    self:emit('secureConnect')
+  end
+  if not self.destroyed then
+    wishes.renewed(self)
   end
 end
 
@@ -347,11 +369,13 @@ function TLSSocket:_destroy(err, callback)
     self:_reportToServer(err or errors.new('socket hang up', { code = 'ECONNRESET' }), true)
     err = nil
   end
+  wishes.drop(self, err)
   net.Socket._destroy(self, err, callback)
   wrap.finish(self, err)
 end
 
 require 'moonlatch.tls.socket_facts'(TLSSocket)
+require 'moonlatch.tls.renegotiation'(TLSSocket)
 
 -- ---- Changing what the handshake will say ----
 
@@ -400,6 +424,9 @@ end
 handlers.register('tls', {
   handshake = function(owner)
     owner:_onHandshake()
+  end,
+  renewed = function(owner)
+    owner:_onRenewed()
   end,
   ask = function(owner, what, token, subject, session)
     ask[what](owner, token, subject, session)

@@ -1,0 +1,166 @@
+#include "tls_after.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+
+#include "tls_at_hello.h"
+#include "tls_engine_internal.h"
+#include "tls_policy.h"
+
+#define EARLY_LIMIT ((size_t)65536) /* cleartext kept for an owner who does not read */
+#define EARLY_STEP ((size_t)SSL3_RT_MAX_PLAIN_LENGTH)
+
+bool ml_tls_renegotiating(const struct ml_tls *tls)
+{
+  return tls->state == ML_TLS_RENEGOTIATING || tls->state == ML_TLS_RENEGOTIATION_ASKED;
+}
+
+bool ml_tls_unsettled(const struct ml_tls *tls)
+{
+  if (tls->state < ML_TLS_OPEN || tls->state >= ML_TLS_PEER_CLOSED) return false;
+  return tls->state != ML_TLS_OPEN || tls->after.granted || tls->after.renewed;
+}
+
+/* ---- The course of it ---- */
+
+void ml_tls_after_open(struct ml_tls *tls)
+{
+  ml_tls_io_follow(&tls->io);
+  /* Without RFC 5746 a renegotiation would let somebody else's data in front of the peer's. */
+  if (!SSL_get_secure_renegotiation_support(tls->ssl)) ml_tls_decline_renegotiation(tls);
+}
+
+void ml_tls_after_start(struct ml_tls *tls)
+{
+  if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_HELLO_REQUESTED) return;
+  if (SSL_version(tls->ssl) >= TLS1_3_VERSION) return;
+  ml_tls_set_state(tls, ML_TLS_RENEGOTIATING);
+  /* SSL_read(3) is to come back when the handshake is over, before it reads on. */
+  if (tls->io.portion == ML_IO_ALL) tls->io.portion = ML_IO_SPENT;
+}
+
+int ml_tls_after_hello(struct ml_tls *tls, int *alert)
+{
+  if (tls->after.granted || !ml_tls_asks(tls, ML_ASK_RENEGOTIATION))
+    return SSL_CLIENT_HELLO_SUCCESS;
+  *alert = SSL_AD_INTERNAL_ERROR;
+  if (tls->pause.phase == ML_PAUSE_IDLE && ml_tls_ask(tls, ML_ASK_RENEGOTIATION, NULL, 0) != 0)
+    return SSL_CLIENT_HELLO_ERROR;
+  if (tls->pause.phase == ML_PAUSE_ASKED) return SSL_CLIENT_HELLO_RETRY;
+  tls->after.granted = !tls->pause.refused;
+  if (tls->pause.refused) *alert = tls->pause.alert;
+  ml_tls_pause_end(tls);
+  return tls->after.granted ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+}
+
+static enum ml_tls_result conclude_declined(struct ml_tls *tls)
+{
+  struct ml_error err;
+  tls->after.declined = false;
+  if (!tls->after.forbidden) return ML_TLS_OK;
+  ml_error_misuse(&err, "ERR_TLS_RENEGOTIATION_DISABLED",
+                  "TLS session renegotiation disabled for this socket");
+  return ml_tls_fail_with(tls, &err);
+}
+
+enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
+{
+  if (tls->state != ML_TLS_RENEGOTIATING || SSL_in_init(tls->ssl)) return ML_TLS_OK;
+  if (SSL_renegotiate_pending(tls->ssl)) { /* the HelloRequest was all */
+    ml_tls_set_state(tls, ML_TLS_HELLO_REQUESTED);
+    return ML_TLS_OK;
+  }
+  if (!ml_tls_dh_size_suffices(tls)) {
+    struct ml_error err;
+    ml_tls_dh_size_error(tls, &err);
+    return ml_tls_fail_with(tls, &err);
+  }
+  ml_tls_set_state(tls, ML_TLS_OPEN);
+  if (tls->after.declined) return conclude_declined(tls);
+  tls->after.granted = false;
+  tls->after.renewed = true;
+  X509_free(tls->candidate);
+  tls->candidate = NULL;
+  return ML_TLS_OK;
+}
+
+enum ml_tls_result ml_tls_after_handshake(struct ml_tls *tls)
+{
+  struct ml_buf *early = &tls->after.early;
+  enum ml_tls_result result = ML_TLS_OK;
+  while (result == ML_TLS_OK && ml_tls_unsettled(tls)) {
+    size_t n = 0;
+    if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
+    if (ml_buf_size(early) >= EARLY_LIMIT && !tls->after.renewed) return ML_TLS_WANT_INPUT;
+    uint8_t *room = ml_buf_reserve(early, EARLY_STEP);
+    if (!room) {
+      struct ml_error err;
+      ml_error_system(&err, ENOMEM, "malloc");
+      return ml_tls_fail_with(tls, &err);
+    }
+    result = ml_tls_receive(tls, room, EARLY_STEP, &n);
+    if (result == ML_TLS_OK) ml_buf_commit(early, n);
+  }
+  if (ml_buf_size(early) == 0) ml_buf_free(early);
+  return result == ML_TLS_END ? ML_TLS_OK : result; /* which ml_tls_read tells */
+}
+
+/* ---- Renegotiation ---- */
+
+static int refuse(struct ml_tls *tls, struct ml_error *err)
+{
+  if (tls->after.forbidden) {
+    ml_error_misuse(err, "ERR_TLS_RENEGOTIATION_DISABLED",
+                    "TLS session renegotiation disabled for this socket");
+    return -1;
+  }
+  if (tls->state != ML_TLS_OPEN) {
+    ml_error_misuse(err, "ERR_TLS_INVALID_STATE", "TLS socket connection must be open and idle");
+    return -1;
+  }
+  ERR_clear_error();
+  bool insecure =
+      SSL_version(tls->ssl) < TLS1_3_VERSION && !SSL_get_secure_renegotiation_support(tls->ssl);
+  if (insecure) ERR_raise(ERR_LIB_SSL, SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED);
+  if (!insecure && SSL_renegotiate(tls->ssl) == 1) return 0;
+  ml_error_openssl(err, "the connection cannot be renegotiated");
+  return -1;
+}
+
+static int demand(struct ml_tls *tls, enum ml_tls_says request_cert,
+                  enum ml_tls_says reject_unauthorized, struct ml_error *err)
+{
+  if (reject_unauthorized != ML_SAYS_NOTHING)
+    tls->reject_unauthorized = reject_unauthorized == ML_SAYS_YES;
+  if (!tls->server) return 0;
+  if (request_cert != ML_SAYS_NOTHING) tls->request_cert = request_cert == ML_SAYS_YES;
+  ml_tls_demand_certificate(tls);
+  /* A session made from now on stands for more, or less, than one made before. */
+  return ml_tls_context_apply(tls->context, tls->ssl, ml_tls_policy(tls), err);
+}
+
+int ml_tls_renegotiate(struct ml_tls *tls, enum ml_tls_says request_cert,
+                       enum ml_tls_says reject_unauthorized, struct ml_error *err)
+{
+  if (refuse(tls, err) != 0) return -1;
+  if (demand(tls, request_cert, reject_unauthorized, err) != 0) return -1;
+  tls->after.granted = true;
+  /* By reading: a record of the peer's that OpenSSL has read in part must come first. */
+  enum ml_tls_result result = ml_tls_after_handshake(tls);
+  if (result == ML_TLS_RENEWED) tls->after.renewed = true; /* for those who read */
+  if (result != ML_TLS_ERROR) return 0;
+  *err = *tls->error;
+  return -1;
+}
+
+void ml_tls_decline_renegotiation(struct ml_tls *tls)
+{
+  tls->renegotiable = false;
+  SSL_set_options(tls->ssl, SSL_OP_NO_RENEGOTIATION);
+}
+
+void ml_tls_forbid_renegotiation(struct ml_tls *tls)
+{
+  ml_tls_decline_renegotiation(tls);
+  tls->after.forbidden = true;
+}

@@ -1,0 +1,640 @@
+-- Renegotiation under TLS 1.2, by either end, and what bounds it.
+local spec = require 'moonlatch.spec'
+local tls = require 'tls'
+local H = require 'spec.support.hostile'
+local N = require 'spec.support.node'
+local P = require 'spec.support.peers'
+local T = require 'spec.support.tls'
+local constants = require 'constants'
+
+local ada = T.ca:issue { cn = 'ada', purpose = 'client' }
+local eve = spec.ca({ name = 'Another authority' }):issue { cn = 'eve', purpose = 'client' }
+
+local TLS12 = { maxVersion = 'TLSv1.2' }
+
+-- A pair of ends of TLS 1.2 for `check(await, client, peer, expect)`; both are read and closed afterwards.
+local function between(options, check)
+  return spec.coroutine(function(await, expect)
+    local client, peer, close
+    await(function(ready)
+      N.securePair(function(...)
+        client, peer, close = ...
+        ready()
+      end, { server = T.merged(TLS12, options.server), client = T.merged(TLS12, options.client) })
+    end)
+    check(await, client, peer, expect)
+    client:destroy()
+    peer:destroy()
+    await(close)
+  end)
+end
+
+-- The 'error' event of a socket.
+local function failureOf(await, socket)
+  return await(function(failed)
+    socket:once('error', function(err)
+      failed(nil, err)
+    end)
+  end)
+end
+
+local function renegotiate(await, socket, options)
+  await(function(over)
+    assert.is_true(socket:renegotiate(options or {}, over))
+  end)
+end
+
+-- Calls back with what the callback of renegotiate() was given.
+local function outcome(await, socket, options)
+  local returned
+  local err = await(function(over)
+    returned = socket:renegotiate(options or {}, function(err)
+      over(nil, err)
+    end)
+  end)
+  return returned, err
+end
+
+local function echo(socket)
+  socket:on('error', function() end)
+  socket:pipe(socket)
+end
+
+describe('socket:renegotiate', function()
+  it('makes another handshake, begun by the client or by the server', between({}, function(await, client, peer)
+    for _, socket in ipairs { client, peer } do
+      local before = client:getFinished()
+      renegotiate(await, socket)
+      assert.not_equal(before, client:getFinished())
+    end
+  end))
+
+  it('is a secure event of both ends, and of a client secureConnect', between({}, function(await, client, peer)
+    local events = {}
+    N.record(events, client, { 'secure', 'secureConnect' }, 'client ')
+    N.record(events, peer, { 'secure', 'secureConnect' }, 'server ')
+    renegotiate(await, client)
+    table.sort(events)
+    assert.same({ 'client secure', 'client secureConnect', 'server secure' }, events)
+  end))
+
+  it('takes a function for its callback and a table for its options', between({}, function(_, client)
+    local e = N.raises('ERR_INVALID_ARG_TYPE', client.renegotiate, client)
+    assert.equal('The "options" argument must be of type object. Received nil', e.message)
+    N.raises('ERR_INVALID_ARG_TYPE', client.renegotiate, client, 5)
+    e = N.raises('ERR_INVALID_ARG_TYPE', client.renegotiate, client, {}, 5)
+    assert.equal('The "callback" argument must be of type function. Received type number (5)', e.message)
+  end))
+
+  it('needs no callback', between({}, function(await, client, peer)
+    assert.is_true(client:renegotiate {})
+    await(peer, 'secure')
+  end))
+
+  it('is refused under TLS 1.3 and before the handshake, and on a closed socket', spec.coroutine(function(await)
+    local client, peer, close
+    await(function(ready)
+      N.securePair(function(...)
+        client, peer, close = ...
+        ready()
+      end)
+    end)
+    for _, socket in ipairs { client, peer } do
+      local returned, err = outcome(await, socket)
+      assert.is_false(returned)
+      assert.equal('ERR_SSL_WRONG_SSL_VERSION', err.code)
+      assert.is_false(socket:renegotiate {})
+    end
+    client:destroy()
+    peer:destroy()
+    local returned, err = outcome(await, client)
+    assert.is_false(returned)
+    assert.equal('ERR_SOCKET_CLOSED', err.code)
+    returned, err = outcome(await, tls.TLSSocket())
+    assert.is_false(returned)
+    assert.equal('ERR_TLS_INVALID_STATE', err.code)
+    await(close)
+  end))
+
+  it('is refused where secureOptions say so', between(
+    { client = { secureOptions = constants.SSL_OP_NO_RENEGOTIATION } }, function(await, client)
+      local returned, err = outcome(await, client)
+      assert.is_false(returned)
+      assert.equal('ERR_SSL_NO_RENEGOTIATION', err.code)
+    end))
+
+  it('is one after the other', between({}, function(await, client, peer)
+    local order = {}
+    await(function(over)
+      client:renegotiate({}, function(err)
+        order[#order + 1] = err or 'first'
+      end)
+      client:renegotiate({}, function(err)
+        order[#order + 1] = err or 'second'
+        over()
+      end)
+    end)
+    assert.same({ 'first', 'second' }, order)
+    assert.is_nil(peer.authorizationError)
+  end))
+
+  it('is one after the other when both ends wish it at once', between({}, function(await, client, peer)
+    await(function(over)
+      local left = 2
+      local function one(err)
+        left = left - 1
+        if left == 0 or err then
+          over(err)
+        end
+      end
+      client:renegotiate({}, one)
+      peer:renegotiate({}, one)
+    end)
+  end))
+
+  it('tells its callback when the connection ends first', between({}, function(await, client, peer)
+    peer:on('error', function() end)
+    local err = await(function(over)
+      client:renegotiate({}, function(err)
+        over(nil, err)
+      end)
+      client:destroy()
+    end)
+    assert.equal('ERR_SOCKET_CLOSED', err.code)
+  end))
+
+  it('tells its callback of the error that ended the connection', between({}, function(await, client, peer)
+    local told
+    client:renegotiate({}, function(err)
+      told = err
+    end)
+    peer:destroy()
+    local err = failureOf(await, client)
+    assert.equal('ECONNRESET', err.code)
+    assert.equal('the server disconnected during the TLS renegotiation', err.reason)
+    assert.equal(err, told)
+  end))
+end)
+
+describe('application data around a renegotiation', function()
+  for _, first in ipairs { 'client', 'server' } do
+    it('is neither lost nor reordered, begun by the ' .. first, between({}, function(await, client, peer)
+      local sent, got = { {}, {} }, { {}, {} }
+      for i, pair in ipairs { { client, peer }, { peer, client } } do
+        pair[2]:on('data', function(chunk)
+          got[i][#got[i] + 1] = chunk
+        end)
+      end
+      local function say(i, socket, text)
+        sent[i][#sent[i] + 1] = text
+        socket:write(text)
+      end
+      for round = 1, 5 do
+        local size = 3 ^ (2 * round)
+        say(1, client, ('c'):rep(size) .. round)
+        say(2, peer, ('s'):rep(size) .. round)
+        await(function(over)
+          local socket = first == 'client' and client or peer
+          tls.CLIENT_RENEG_LIMIT = 10
+          socket:renegotiate({}, over)
+          say(1, client, 'during ' .. round)
+          say(2, peer, 'while ' .. round)
+        end)
+        tls.CLIENT_RENEG_LIMIT = 3
+      end
+      client:finish()
+      peer:finish()
+      for _, socket in ipairs { client, peer } do
+        if not socket.readableEnded then
+          await(socket, 'end')
+        end
+      end
+      for i = 1, 2 do
+        assert.is_true(table.concat(sent[i]) == table.concat(got[i]))
+      end
+    end))
+  end
+
+  it('is read before the callback or after it, as it was written', between({}, function(await, client, peer)
+    local heard = {}
+    peer:on('data', function(chunk)
+      heard[#heard + 1] = chunk
+    end)
+    client:on('secure', function()
+      client:write('behind')
+    end)
+    client:write('before')
+    renegotiate(await, peer)
+    heard[#heard + 1] = '|'
+    client:resume()
+    if heard[#heard] == '|' then
+      await(peer, 'data')
+    end
+    assert.same({ 'before', '|', 'behind' }, heard)
+  end))
+
+  it('does not stand in the way of a socket that is not read', between({ server = { highWaterMark = 1 } },
+    function(await, client, peer)
+      client:write('as much as it wants')
+      renegotiate(await, peer)
+      client:write(' and more')
+      renegotiate(await, peer)
+      renegotiate(await, client)
+      assert.equal(#'as much as it wants', peer.bytesRead)
+      client:finish()
+      local got = {}
+      peer:on('data', function(chunk)
+        got[#got + 1] = chunk
+      end)
+      await(peer, 'end')
+      assert.equal('as much as it wants and more', table.concat(got))
+    end))
+
+  it('does not stand in the way of an echo', between({}, function(await, client, peer)
+    echo(peer)
+    local size, got = 2000000, 0
+    client:write(('x'):rep(size))
+    client:on('data', function(chunk)
+      got = got + #chunk
+    end)
+    renegotiate(await, peer)
+    renegotiate(await, client)
+    while got < size do
+      await(client, 'data')
+    end
+    assert.equal(size, got)
+  end))
+
+  it('and a finish() during it come to an end', between({}, function(await, client, peer)
+    peer:resume()
+    client:resume()
+    await(function(over)
+      client:renegotiate({}, over)
+      client:finish('the last')
+    end)
+    if not peer.readableEnded then
+      await(peer, 'end')
+    end
+    assert.equal(8, peer.bytesRead)
+  end))
+end)
+
+describe('a server that asks for a certificate later', function()
+  local function asking(identity)
+    return { server = { ca = T.ca.cert }, client = identity and { key = identity.key, cert = identity.cert } }
+  end
+
+  it('learns who the client is', between(asking(ada), function(await, _, peer)
+    assert.is_false(peer.authorized)
+    assert.same({}, peer:getPeerCertificate())
+    renegotiate(await, peer, { requestCert = true })
+    assert.is_true(peer.authorized)
+    assert.is_nil(peer.authorizationError)
+    assert.equal('ada', peer:getPeerCertificate().subject.CN)
+  end))
+
+  it('turns a certificate of another authority down', between(asking(eve), function(await, client, peer)
+    local told
+    peer:on('error', function() end)
+    peer:renegotiate({ requestCert = true }, function(err)
+      told = err
+    end)
+    assert.equal('ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', failureOf(await, client).code)
+    assert.equal('UNABLE_TO_VERIFY_LEAF_SIGNATURE', told.code)
+    assert.is_true(peer.destroyed)
+  end))
+
+  it('turns a client without one down', between(asking(), function(await, client, peer)
+    client:on('error', function() end)
+    peer:on('error', function() end)
+    local _, err = outcome(await, peer, { requestCert = true })
+    assert.equal('ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE', err.code)
+  end))
+
+  it('lets either in that does not insist, and says what is wrong', between(asking(eve), function(await, _, peer)
+    renegotiate(await, peer, { requestCert = true, rejectUnauthorized = false })
+    assert.is_false(peer.authorized)
+    assert.equal('UNABLE_TO_VERIFY_LEAF_SIGNATURE', peer.authorizationError)
+    assert.equal('eve', peer:getPeerCertificate().subject.CN)
+  end))
+
+  it('can change its mind', between({ server = { ca = T.ca.cert, requestCert = true },
+    client = { key = ada.key, cert = ada.cert } }, function(await, _, peer)
+    assert.is_true(peer.authorized)
+    renegotiate(await, peer, { requestCert = false })
+    assert.is_false(peer.authorized)
+    assert.same({}, peer:getPeerCertificate())
+  end))
+
+  it('is not fooled by a session that was made without one', spec.coroutine(function(await)
+    local sockets = {}
+    local server, port = P.serve(await, { ca = T.ca.cert, maxVersion = 'TLSv1.2' }, function(socket)
+      sockets[#sockets + 1] = socket
+    end)
+    local function connect(session)
+      return T.connect(port, { key = ada.key, cert = ada.cert, session = session, maxVersion = 'TLSv1.2' })
+    end
+    local first = connect()
+    local session = await(first, 'session')
+    local second = connect(session)
+    await(second, 'secureConnect')
+    if #sockets < 2 then
+      await(server, 'secureConnection')
+    end
+    assert.is_true(second:isSessionReused())
+    renegotiate(await, sockets[2], { requestCert = true })
+    assert.is_false(second:isSessionReused())
+    assert.is_true(sockets[2].authorized)
+    first:destroy()
+    second:destroy()
+    P.close(await, server)
+  end))
+end)
+
+describe('a client in a renegotiation', function()
+  it('judges the name again', between({}, function(await, client, peer)
+    local asked = 0
+    client._tls.checkServerIdentity = function(...)
+      asked = asked + 1
+      return tls.checkServerIdentity(...)
+    end
+    renegotiate(await, peer)
+    assert.equal(1, asked)
+    assert.is_true(client.authorized)
+  end))
+
+  it('ends the connection when the server is not who it was', between({}, function(await, client, peer)
+    peer:on('error', function() end)
+    client._tls.checkServerIdentity = function()
+      error('another one')
+    end
+    client:renegotiate {}
+    assert.matches('another one', failureOf(await, client).message)
+  end))
+
+  it('judges a server that it let in unverified when it is told to', between(
+    { client = { ca = spec.ca().cert, rejectUnauthorized = false } }, function(await, client, peer)
+      peer:on('error', function() end)
+      client:on('error', function() end)
+      assert.is_false(client.authorized)
+      local _, err = outcome(await, client, { rejectUnauthorized = true })
+      assert.equal('UNABLE_TO_VERIFY_LEAF_SIGNATURE', err.code)
+    end))
+end)
+
+describe('the limit of renegotiations by a client', function()
+  after_each(function()
+    tls.CLIENT_RENEG_LIMIT, tls.CLIENT_RENEG_WINDOW = 3, 600
+  end)
+
+  it('is three in ten minutes', between({}, function(await, client, peer)
+    assert.equal(3, tls.CLIENT_RENEG_LIMIT)
+    assert.equal(600, tls.CLIENT_RENEG_WINDOW)
+    for _ = 1, 3 do
+      renegotiate(await, client)
+    end
+    local serverErr
+    peer:on('error', function(err)
+      serverErr = err
+    end)
+    client:on('error', function() end)
+    local _, err = outcome(await, client)
+    assert.equal('ERR_TLS_SESSION_ATTACK', serverErr.code)
+    assert.equal('TLS session renegotiation attack detected', serverErr.message)
+    assert.is_true(peer.destroyed)
+    assert.equal('ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR', err.code)
+  end))
+
+  it('is what the two fields say at the time', between({}, function(await, client, peer)
+    local serverErr
+    peer:on('error', function(err)
+      serverErr = err
+    end)
+    client:on('error', function() end)
+    tls.CLIENT_RENEG_WINDOW = 0 -- each is the first
+    for _ = 1, 5 do
+      renegotiate(await, client)
+    end
+    tls.CLIENT_RENEG_WINDOW, tls.CLIENT_RENEG_LIMIT = 600, 1
+    outcome(await, client)
+    assert.equal('ERR_TLS_SESSION_ATTACK', serverErr.code)
+  end))
+
+  it('does not bind the server', between({}, function(await, _, peer)
+    for _ = 1, 5 do
+      renegotiate(await, peer)
+    end
+  end))
+
+  it('counts each connection for itself', spec.coroutine(function(await)
+    local server, port = P.serve(await, TLS12)
+    tls.CLIENT_RENEG_LIMIT = 1
+    for _ = 1, 3 do
+      local client = T.connect(port)
+      await(client, 'secureConnect')
+      renegotiate(await, client)
+      client:destroy()
+    end
+    P.close(await, server)
+  end))
+end)
+
+describe('socket:disableRenegotiation', function()
+  it('ends the connection with a client that begins one', between({}, function(await, client, peer)
+    client:on('error', function() end)
+    peer:disableRenegotiation()
+    client:renegotiate {}
+    local err = failureOf(await, peer)
+    assert.equal('ERR_TLS_RENEGOTIATION_DISABLED', err.code)
+    assert.equal('TLS session renegotiation disabled for this socket', err.message)
+  end))
+
+  it('ends the connection with a server that asks for one', between({}, function(await, client, peer)
+    peer:on('error', function() end)
+    client:disableRenegotiation()
+    local told
+    peer:renegotiate({}, function(err)
+      told = err
+    end)
+    assert.equal('ERR_TLS_RENEGOTIATION_DISABLED', failureOf(await, client).code)
+    if not told then
+      failureOf(await, peer)
+    end
+    assert.equal('ERR_SSL_NO_RENEGOTIATION', told.code)
+  end))
+
+  it('holds from the start when it is called before the connection is made', spec.coroutine(function(await)
+    local peer
+    local server, port = P.serve(await, TLS12, function(socket)
+      peer = socket
+      socket:on('error', function() end)
+    end)
+    local client = tls.TLSSocket(nil, { ca = T.ca.cert, servername = 'localhost' })
+    client:disableRenegotiation()
+    client:connect { port = port, host = '127.0.0.1' }
+    await(client, 'secure')
+    if not peer then
+      await(server, 'secureConnection')
+    end
+    peer:renegotiate {}
+    assert.equal('ERR_TLS_RENEGOTIATION_DISABLED', failureOf(await, client).code)
+    P.close(await, server)
+  end))
+
+  it('goes for the socket itself', between({}, function(await, client)
+    client:disableRenegotiation()
+    local returned, err = outcome(await, client)
+    assert.is_false(returned)
+    assert.equal('ERR_TLS_RENEGOTIATION_DISABLED', err.code)
+  end))
+end)
+
+describe('a renegotiation that does not come to an end', function()
+  -- Both ends with somebody between them, who begins to keep things to himself.
+  local function withProxy(options, check)
+    return spec.coroutine(function(await)
+      local peer, downstream, upstream
+      local server, port = P.serve(await, T.merged(TLS12, options.server), function(socket)
+        peer = socket
+      end)
+      local proxy, between_ = H.proxy(await, port, function(...)
+        downstream, upstream = ...
+      end)
+      local client = T.connect(between_, options.client)
+      await(client, 'secureConnect')
+      if not peer then
+        await(server, 'secureConnection')
+      end
+      -- From now on nothing of what the client says arrives.
+      downstream:unpipe(upstream)
+      check(await, client, peer)
+      client:destroy()
+      peer:destroy()
+      downstream:destroy()
+      upstream:destroy()
+      P.close(await, proxy)
+      P.close(await, server)
+    end)
+  end
+
+  it('ends with handshakeTimeout when the client does not answer', withProxy({ server = { handshakeTimeout = 50 } },
+    function(await, _, peer)
+      local told
+      peer:renegotiate({}, function(err)
+        told = err
+      end)
+      assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', failureOf(await, peer).code)
+      assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', told.code)
+    end))
+
+  it('ends with handshakeTimeout when the server does not', withProxy({ client = { handshakeTimeout = 50 } },
+    function(await, client)
+      client:renegotiate {}
+      assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', failureOf(await, client).code)
+    end))
+
+  it('leaves the timeout behind when it has come to an end', between({ server = { handshakeTimeout = 200 } },
+    function(await, client, peer)
+      renegotiate(await, peer)
+      await(300)
+      client:write('still here')
+      assert.equal('still here', (await(peer, 'data')))
+    end))
+end)
+
+describe('openssl s_client', function()
+  local function serving(options, onSocket)
+    return P.test({ ada = ada }, function(await, files)
+      local peer
+      local server, port = P.serve(await, T.merged(T.merged(TLS12, { ca = T.ca.cert }), options), function(socket)
+        peer = socket
+        socket:on('error', function() end)
+        socket:write('welcome\n')
+      end)
+      local command = P.sClient(port, { '-CAfile', files.ca, '-cert', files.ada_cert, '-key', files.ada_key })
+      P.waitFor(await, command, 'stdout', 'welcome')
+      onSocket(await, command, peer)
+      command.stdin:destroy()
+      P.over(await, command)
+      P.close(await, server)
+    end)
+  end
+
+  it('renegotiates with R, three times', serving({}, function(await, command, peer)
+    for _ = 1, 3 do
+      command.stdin:write('R\n')
+      await(peer, 'secure')
+      peer:write('again\n')
+    end
+    command.stdin:write('R\n')
+    assert.equal('ERR_TLS_SESSION_ATTACK', failureOf(await, peer).code)
+    P.over(await, command)
+    assert.matches('RENEGOTIATING', command.stdout .. command.stderr)
+  end))
+
+  it('shows its certificate when it is asked for it later', serving({}, function(await, command, peer)
+    renegotiate(await, peer, { requestCert = true })
+    assert.is_true(peer.authorized)
+    assert.equal('ada', peer:getPeerCertificate().subject.CN)
+    peer:write('thank you\n')
+    P.waitFor(await, command, 'stdout', 'thank you')
+  end))
+end)
+
+describe('openssl s_server', function()
+  it('may ask a client of ours to renegotiate', P.test({ localhost = T.localhost, ada = ada },
+    function(await, files)
+      local command = spec.command({ 'openssl', 's_server', '-accept', '127.0.0.1:0', '-tls1_2',
+        '-client_renegotiation', '-CAfile', files.ca, '-cert', files.localhost_cert, '-key',
+        files.localhost_key }, { input = false })
+      local port = tonumber(P.waitFor(await, command, 'stdout', 'ACCEPT 127%.0%.0%.1:(%d+)'))
+      local client = T.connect(port, { key = ada.key, cert = ada.cert })
+      await(client, 'secureConnect')
+      client:write('one\n')
+      P.waitFor(await, command, 'stdout', 'one')
+      command.stdin:write('R\n')
+      await(client, 'secureConnect')
+      assert.is_true(client.authorized)
+      client:write('two\n')
+      P.waitFor(await, command, 'stdout', 'two')
+      renegotiate(await, client)
+      client:destroy()
+      P.stop(await, command)
+    end))
+end)
+
+describe('Node', function()
+  it('renegotiates with a server of ours, at its own and at our wish', P.test({}, function(await)
+    local peer
+    local server, port = P.serve(await, { ca = T.ca.cert }, function(socket)
+      peer = socket
+      socket:on('error', function() end)
+    end)
+    local command = spec.command({ 'node', '-e', [[
+      const { PORT, CA, CERT, KEY } = process.env;
+      const socket = require('tls').connect({ port: PORT, host: '127.0.0.1', servername: 'localhost', ca: CA,
+        cert: CERT, key: KEY, maxVersion: 'TLSv1.2' });
+      let times = 0;
+      socket.on('secure', () => console.log(`secure ${++times}`));
+      socket.once('secureConnect', () => {
+        socket.renegotiate({}, (err) => socket.write(err ? err.code : 'renegotiated'));
+      });
+      socket.on('data', (data) => socket.write(data));
+      socket.on('end', () => socket.end());
+    ]] }, { env = { PORT = tostring(port), CA = T.ca.cert, CERT = ada.cert, KEY = ada.key, NODE_OPTIONS = false } })
+    if not peer then
+      await(server, 'secureConnection')
+    end
+    assert.equal('renegotiated', (await(peer, 'data')))
+    assert.is_false(peer.authorized)
+    renegotiate(await, peer, { requestCert = true })
+    assert.is_true(peer.authorized)
+    peer:write('echo')
+    assert.equal('echo', (await(peer, 'data')))
+    peer:finish()
+    await(peer, 'end')
+    P.over(await, command)
+    assert.matches('secure 3', command.stdout)
+    P.close(await, server)
+  end))
+end)

@@ -2,6 +2,7 @@
 local process = require 'process'
 local spec = require 'moonlatch.spec'
 local P = require 'spec.support.peers'
+local S = require 'spec.support.sessions'
 local T = require 'spec.support.tls'
 
 local ROOT = process.cwd()
@@ -174,6 +175,53 @@ describe('examples/sni_server.lua', function()
       assert.matches('subject=CN = ' .. name:gsub('%p', '%%%0') .. '\n', stdout)
       assert.matches('served as ' .. name:gsub('%p', '%%%0') .. '\n', stdout)
     end
+    P.stop(await, server)
+  end))
+end)
+
+-- What an example that shows itself has printed, without its port.
+local function shown(await, files, name)
+  local status, stdout, stderr = ended(await, start(name, files.dir))
+  assert.equal('', stderr)
+  assert.equal(0, status)
+  return (stdout:gsub('^listening on port %d+\n', ''))
+end
+
+describe('examples/session_store.lua', function()
+  it('shows itself with a client of each version, twice', P.test({}, function(await, files)
+    assert.equal('TLSv1.2, new\nTLSv1.2, resumed\nTLSv1.3, new\nTLSv1.3, resumed\n',
+      shown(await, files, 'session_store'))
+  end))
+
+  it('serves other clients when it is given a port', P.test({}, function(await, files)
+    local server, port = startServer(await, 'session_store', files.dir, { 0 })
+    local session = files.dir .. '/session.pem'
+    for i, expected in ipairs { 'new', 'resumed' } do
+      local _, stdout = P.run(await, { 'openssl', 's_client', '-connect', '127.0.0.1:' .. port, '-ign_eof',
+        i == 1 and '-sess_out' or '-sess_in', session })
+      assert.matches('TLSv1%.3, ' .. expected .. '\n', stdout)
+    end
+    P.stop(await, server)
+  end))
+end)
+
+describe('examples/ticket_rotation.lua', function()
+  it('shows itself: nobody is dropped but who stays away too long', P.test({}, function(await, files)
+    assert.equal('new\n' .. ('keys exchanged: resumed\n'):rep(3) .. 'keys exchanged: with the first ticket: new\n',
+      shown(await, files, 'ticket_rotation'))
+  end))
+
+  it('exchanges keys in time when it is given a port', P.test({}, function(await, files)
+    local server, port = startServer(await, 'ticket_rotation', files.dir, { 0, 1 })
+    local function visit(session)
+      return S.visit(await, port, { rejectUnauthorized = false, session = session })
+    end
+    local first = visit()
+    local _, so_far = server.stdout:gsub('keys exchanged\n', '%0')
+    P.waitFor(await, server, 'stdout', ('keys exchanged\n'):rep(so_far + 3))
+    local second = visit(first.session)
+    assert.equal('new\n', second.text)
+    assert.not_equal(first.key, second.key)
     P.stop(await, server)
   end))
 end)

@@ -12,6 +12,7 @@
 local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
 
+local newTable = require 'table.new'
 local type, tostring, ipairs, getmetatable, setmetatable = type, tostring, ipairs, getmetatable, setmetatable
 local remove, insert = table.remove, table.insert
 local isCallable = errors.validate.isCallable
@@ -99,7 +100,7 @@ end
 local function add(self, name, handler, first)
   local events = self._events
   if not events then
-    events = {}
+    events = newTable(4, 4)
     self._events = events
   elseif events.newListener then
     self:emit('newListener', name, original(handler))

@@ -13,7 +13,8 @@ local listening = require 'moonlatch.net.listening'
 local Socket = require 'moonlatch.net.socket'
 require 'moonlatch.net.handlers'
 
-local type = type
+local newTable = require 'table.new'
+local type, setmetatable = type, setmetatable
 local nextTick = tick.nextTick
 local codes, validate = errors.codes, errors.validate
 local toNumber = arguments.toNumber
@@ -230,11 +231,31 @@ local function endpoints(handle)
 end
 
 --- Options for the socket of a connection.
+---
+--- They are the same table for one connection after the other, as long as the server's own properties stay.
 ---@return table
 function Server:_socketOptions()
-  return {
-    allowHalfOpen = self.allowHalfOpen, pauseOnCreate = self.pauseOnConnect, highWaterMark = self.highWaterMark,
-  }
+  local options = self._acceptOptions
+  if not options or options.allowHalfOpen ~= self.allowHalfOpen or options.pauseOnCreate ~= self.pauseOnConnect
+    or options.highWaterMark ~= self.highWaterMark then
+    options = Socket._streamOptions {
+      allowHalfOpen = self.allowHalfOpen, pauseOnCreate = self.pauseOnConnect, highWaterMark = self.highWaterMark,
+    }
+    self._acceptOptions = options
+  end
+  return options
+end
+
+-- About as many fields as a socket has: growing step by step would cost more than all of them.
+local SOCKET_FIELDS = 24
+
+--- A socket without a handle yet.
+---@param Class moonlatch.Class  net.Socket or a subclass
+---@return net.Socket
+function Server:_newSocket(Class)
+  local socket = setmetatable(newTable(0, SOCKET_FIELDS), Class.metatable)
+  socket:_setUp(self:_socketOptions())
+  return socket
 end
 
 --- Makes the socket of a connection.
@@ -242,9 +263,10 @@ end
 ---@return net.Socket? socket  nil: the connection has been dealt with
 ---@return userdata? handle
 function Server:_createSocket(handle)
-  local options = self:_socketOptions()
-  options.handle = handle
-  return Socket(options)
+  local socket = self:_newSocket(Socket)
+  socket:_attach(handle)
+  socket:_begin()
+  return socket
 end
 
 function Server:_onConnection(handle)

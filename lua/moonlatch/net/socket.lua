@@ -42,6 +42,7 @@ local Socket = class('Socket', Duplex)
 Socket._readsContinuously = true
 
 -- Fields that most sockets never set. Those of every chunk are set by init, which makes reading them cheaper.
+Socket._onread = false          -- see onreadOption
 Socket._wantsRead = false       -- _read was called before there was something to read from
 Socket._leftover = false        -- what the `onread` callback did not take
 Socket._finalCallback = false   -- of the shutdown that is pending
@@ -123,25 +124,13 @@ function Socket:init(options)
   options = copyOptions(options)
   checkOptions(options)
   local keepAliveDelay = arguments.keepAliveDelay(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay')
-  options.allowHalfOpen = options.allowHalfOpen and true or false
-  -- 'close' is ours to emit: it says whether there was an error.
-  options.emitClose, options.autoDestroy, options.decodeStrings = false, true, true
-  self.connecting, self._reading, self._writeCallback = false, false, false
   self._onread = onreadOption(options.onread)
-  Duplex.init(self, options)
+  self:_setUp(Socket._streamOptions(options))
   if options.noDelay then
     self._noDelay = true
   end
   if options.keepAlive then
     self._keepAlive, self._keepAliveDelay = true, keepAliveDelay
-  end
-  if not self.allowHalfOpen then
-    self:on('end', function()
-      self.write = writeAfterFin
-    end)
-  end
-  if options.pauseOnCreate then
-    self._readableState.flowing = false
   end
   local handle = options.handle or options.fd ~= nil and openDescriptor(options.fd)
   if handle then
@@ -149,6 +138,36 @@ function Socket:init(options)
     if not options.manualStart then
       self:_begin()
     end
+  end
+end
+
+--- Fills in what every socket wants of its stream. A server does so once for all its connections.
+---@package
+---@param options table  allowHalfOpen, pauseOnCreate and those of a stream; changed
+---@return table
+function Socket._streamOptions(options)
+  options.allowHalfOpen = options.allowHalfOpen and true or false
+  -- 'close' is ours to emit: it says whether there was an error.
+  options.emitClose, options.autoDestroy, options.decodeStrings = false, true, true
+  return options
+end
+
+--- What becomes a socket in the constructor, and in a server that has accepted a connection.
+---@package
+---@param options table  from _streamOptions; only read
+function Socket:_setUp(options)
+  self.connecting, self._reading, self._writeCallback = false, false, false
+  Duplex.init(self, options)
+  if options.pauseOnCreate then
+    self._readableState.flowing = false
+  end
+end
+
+--- The peer has ended, and the listeners of 'end' are about to hear of it.
+---@package
+function Socket:_beforeEnd()
+  if not self.allowHalfOpen then
+    self.write = writeAfterFin
   end
 end
 

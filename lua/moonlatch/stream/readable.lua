@@ -30,6 +30,11 @@ local errorOrDestroy = destroy.errorOrDestroy
 ---@overload fun(options?: table): Readable
 local Readable = class('Readable', Stream)
 
+--- Called before 'end' is emitted, for subclasses.
+---@package
+function Readable:_beforeEnd() -- luacheck: ignore self
+end
+
 -- True on classes whose _read starts a source that then pushes by itself until push returns false.
 Readable._readsContinuously = false
 
@@ -477,6 +482,7 @@ local function endReadableNow(self, rs)
     return
   end
   rs.endEmitted = true
+  self:_beforeEnd()
   self:emit('end')
   if self.writable and self.allowHalfOpen == false then
     nextTick(finishOtherHalf, self)

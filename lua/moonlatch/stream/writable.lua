@@ -9,7 +9,7 @@ local encoding = require 'moonlatch.stream.encoding'
 local writeBuffer = require 'moonlatch.stream.write_buffer'
 local Stream = require 'moonlatch.stream.legacy'
 
-local type, pairs, ipairs, xpcall = type, pairs, ipairs, xpcall
+local type, ipairs, xpcall = type, ipairs, xpcall
 local nextTick = tick.nextTick
 local codes = errors.codes
 local errorOrDestroy = destroy.errorOrDestroy
@@ -36,6 +36,9 @@ local nop = writeBuffer.nop
 
 local finishMaybe, clearBuffer
 
+-- Options that become the method of the same name with an underscore before it.
+local METHODS = { 'write', 'writev', 'final', 'destroy', 'construct' }
+
 ---@param options? table  highWaterMark, decodeStrings, defaultEncoding, objectMode, emitClose, autoDestroy, write,
 ---  writev, final, destroy, construct, signal
 function Writable:init(options)
@@ -54,11 +57,9 @@ function Writable:_initWritable(options, isDuplex)
   if not options then
     return
   end
-  for option, method in pairs {
-    write = '_write', writev = '_writev', final = '_final', destroy = '_destroy', construct = '_construct',
-  } do
+  for _, option in ipairs(METHODS) do
     if type(options[option]) == 'function' then
-      self[method] = options[option]
+      self['_' .. option] = options[option]
     end
   end
 end

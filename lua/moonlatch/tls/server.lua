@@ -39,7 +39,7 @@ end
 
 -- What every connection of the server is told; made again when one of these changes, so that an accept makes nothing.
 local function renew(self)
-  self._connectionOptions = {
+  local options = {
     isServer = true,
     server = self,
     requestCert = self.requestCert,
@@ -51,6 +51,8 @@ local function renew(self)
     SNICallback = self._sniCallback,
     handshakeTimeout = self._handshakeTimeout,
   }
+  options.described = TLSSocket._describe(options)
+  self._connectionOptions = options
 end
 
 local function checkOptions(options)
@@ -103,8 +105,7 @@ function Server:_createSocket(handle)
   if self:listenerCount('connection') > 0 then
     return net.Server._createSocket(self, handle)
   end
-  local socket = setmetatable({}, TLSSocket.metatable)
-  net.Socket.init(socket, self:_socketOptions())
+  local socket = self:_newSocket(TLSSocket)
   socket:_initTls(self._connectionOptions)
   return socket, handle
 end

@@ -120,6 +120,27 @@ local function sentName(o)
   return not o.isServer and name and net.isIP(name) == 0 and name or nil
 end
 
+--- What the native side is told of a connection, but for what depends on who is listening. A server has it made once.
+---@package
+---@param o table  checked options
+---@return table
+function TLSSocket._describe(o)
+  return {
+    isServer = o.isServer,
+    requestCert = o.requestCert,
+    rejectUnauthorized = o.rejectUnauthorized,
+    requestStaple = o.requestOCSP,
+    renegotiable = true,
+    wantSessions = not o.isServer,
+    servername = sentName(o),
+    alpn = o.alpn,
+    npn = o.npn,
+    session = o.session or nil,
+    minDhBits = o.minDHSize and math.min(math.ceil(o.minDHSize), 2 ^ 31 - 1) or nil,
+  }
+end
+
+-- native.tls only reads it, so one table serves any number of connections.
 local function nativeOptions(self)
   local o = self._tls
   local server = o.server
@@ -128,21 +149,9 @@ local function nativeOptions(self)
   if wanted then
     o.context.context:enableKeylog()
   end
-  return {
-    isServer = o.isServer,
-    asks = questions.wanted(self),
-    requestCert = o.requestCert,
-    rejectUnauthorized = o.rejectUnauthorized,
-    requestStaple = o.requestOCSP,
-    renegotiable = true,
-    wantSessions = not o.isServer,
-    wantKeylog = wanted,
-    servername = sentName(o),
-    alpn = o.alpn,
-    npn = o.npn,
-    session = o.session or nil,
-    minDhBits = o.minDHSize and math.min(math.ceil(o.minDHSize), 2 ^ 31 - 1) or nil,
-  }
+  local options = o.described or TLSSocket._describe(o)
+  options.asks, options.wantKeylog = questions.wanted(self), wanted
+  return options
 end
 
 --- Puts TLS on top of `lower`, an open native handle, and begins the handshake.
@@ -418,7 +427,9 @@ end
 ---@source Node.js tlsSocket.setSession()
 function TLSSocket:setSession(session)
   errors.validate.string(session, 'session')
-  self._tls.session = session
+  if not self._tls.isServer then -- whose options are those of all its connections
+    self._tls.session = session
+  end
 end
 
 handlers.register('tls', {

@@ -1,7 +1,6 @@
 -- The programs on the pages under docs/ do what the pages say.
 
 local fs = require 'fs'
-local process = require 'process'
 local program = require 'spec.support.program'
 local spec = require 'moonlatch.spec'
 local tls = require 'tls'
@@ -25,7 +24,7 @@ end
 
 local function run(directory, name)
   return program.shell(('cd %s && exec env -u MOONLATCH_EXTRA_CA_CERTS -u NODE_EXTRA_CA_CERTS %s %s'):format(
-    program.quote(directory), program.quote(process.execPath), program.quote(name)))
+    program.quote(directory), program.quote(program.path), program.quote(name)))
 end
 
 for _, path in ipairs(PAGES) do

@@ -1,5 +1,6 @@
 -- Each example does what its first lines say.
 local process = require 'process'
+local program = require 'spec.support.program'
 local spec = require 'moonlatch.spec'
 local P = require 'spec.support.peers'
 local S = require 'spec.support.sessions'
@@ -9,7 +10,7 @@ local ROOT = process.cwd()
 
 -- Starts an example in `dir`, where it may leave files.
 local function start(name, dir, arguments, options)
-  local argv = { process.execPath, ROOT .. '/examples/' .. name .. '.lua' }
+  local argv = { program.path, ROOT .. '/examples/' .. name .. '.lua' }
   for _, argument in ipairs(arguments or {}) do
     argv[#argv + 1] = tostring(argument)
   end

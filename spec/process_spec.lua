@@ -252,7 +252,7 @@ describe('standard streams', function()
   local function withOpenInput(code)
     return spec.tempdir(function(directory)
       return program.shell(('mkfifo %s/f; exec 3<>%s/f; echo x >&3; %s -e %s <&3'):format(directory,
-        directory, program.quote(process.execPath), program.quote(code)))
+        directory, program.quote(program.path), program.quote(code)))
     end)
   end
 

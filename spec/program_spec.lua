@@ -241,7 +241,7 @@ describe('the end of the program', function()
         server:close()
       end))
       server:listen(0, '127.0.0.1', function()
-        spec.command({ process.execPath, '-e', ([[local client = require('net').connect(%d, '127.0.0.1')
+        spec.command({ program.path, '-e', ([[local client = require('net').connect(%d, '127.0.0.1')
           client:on('connect', function() client:write('last words') %s end)]]):format(
           server:address().port, leave) }, {}, expect(function(status) assert.equal(0, status) end))
       end)
@@ -253,7 +253,7 @@ describe('the end of the program', function()
   end)
 
   it('survives a reader that goes away', function()
-    local outcome = program.shell(quote(process.execPath) ..
+    local outcome = program.shell(quote(program.path) ..
       [[ -e 'process.stdout:on("error", function(e) io.stderr:write(e.code) process.exit(0) end)
       setInterval(function() process.stdout:write(("x"):rep(65536)) end, 1)' | head -c 10]])
     assert.equal('xxxxxxxxxx', outcome.out)
@@ -303,7 +303,7 @@ describe('the interactive mode', function()
   end)
 
   it('keeps the loop turning while it waits', function()
-    local out = program.shell(quote(process.execPath) .. [[ -e 'setTimeout(function()
+    local out = program.shell(quote(program.path) .. [[ -e 'setTimeout(function()
       print "timer" end, 1)' -i < /dev/null]]).out
     assert.truthy(out:find('timer', 1, true))
   end)
@@ -317,7 +317,7 @@ describe('the interactive mode', function()
 
   it('starts by itself on a terminal and ends with the input', function()
     assert.is_true(spec.available('script'))
-    local outcome = program.shell('script -qec ' .. quote(quote(process.execPath)) .. ' /dev/null',
+    local outcome = program.shell('script -qec ' .. quote(quote(program.path)) .. ' /dev/null',
       'x = 20 + 1\nsetTimeout(function() print(x * 2) io.stdout:flush() end, 1)\n= x\n\4')
     assert.truthy(outcome.out:find('21', 1, true))
     assert.truthy(outcome.out:find('> ', 1, true))

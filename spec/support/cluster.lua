@@ -1,7 +1,7 @@
 --- Programs of several processes as specs see them: `moonlatch --workers=N script`, or a script that forks.
 local fs = require 'fs'
 local net = require 'net'
-local process = require 'process'
+local program = require 'spec.support.program'
 local spec = require 'moonlatch.spec'
 local P = require 'spec.support.peers'
 
@@ -47,7 +47,7 @@ end
 
 --- Starts the program with options before the script and arguments after it.
 function M.start(script, options, arguments)
-  local argv = { process.execPath }
+  local argv = { program.path }
   for _, option in ipairs(options or {}) do
     argv[#argv + 1] = option
   end

@@ -6,6 +6,9 @@ local spec = require 'moonlatch.spec'
 
 local program = {}
 
+--- What to start as the program: MOONLATCH_SPEC_PROGRAM may be a wrapper that runs it under valgrind.
+program.path = os.getenv 'MOONLATCH_SPEC_PROGRAM' or process.execPath
+
 local function quote(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
@@ -40,7 +43,7 @@ end
 
 --- Runs the program with arguments.
 ---@param arguments string[]
----@param options? { input?: string, env?: table<string, string>, before?: string, after?: string }
+---@param options? { input?: string, env?: table<string, string>, before?: string, after?: string, program?: string }
 ---@return spec.Outcome
 function program.run(arguments, options)
   options = options or {}
@@ -48,7 +51,7 @@ function program.run(arguments, options)
   for name, value in pairs(options.env or {}) do
     words[#words + 1] = name .. '=' .. quote(value)
   end
-  words[#words + 1] = quote(process.execPath)
+  words[#words + 1] = quote(options.program or program.path)
   for _, argument in ipairs(arguments) do
     words[#words + 1] = quote(argument)
   end

@@ -2,6 +2,7 @@
 --- while the spec runs.
 
 local native = require 'moonlatch.native'
+local process = require 'process'
 
 local certificates = {}
 
@@ -14,6 +15,9 @@ local ABSOLUTE_FROM = 1e9
 -- differ.
 local POOL_SIZE = 4
 local pools = {}
+
+-- Under valgrind it takes half a minute: there the pool is kept from one program to the next, in a directory.
+local KEPT_IN = os.getenv 'MOONLATCH_SPEC_KEYS'
 
 -- Universal tag numbers of ASN.1's string types (X.680, 8.4).
 local STRING_TAGS = {
@@ -36,6 +40,31 @@ local function must(value, err)
   return value
 end
 
+-- Another program may be keeping a key in the same place at this moment: whoever is last is right.
+local function keep(path, key)
+  local temporary = ('%s.%d'):format(path, process.pid)
+  local file = assert(io.open(temporary, 'w'))
+  file:write(must(key:export('pkcs8', false)))
+  file:close()
+  assert(os.rename(temporary, path))
+end
+
+local function makeKey(kind, place)
+  if not (KEPT_IN and (kind:find '^rsa' or kind:find '^dsa')) then
+    return must(native.makeKey(kind))
+  end
+  local path = ('%s/%s-%d.pem'):format(KEPT_IN, kind:gsub(':', '-'), place)
+  local file = io.open(path)
+  if file then
+    local pem = file:read('*a')
+    file:close()
+    return must(native.privateKey(pem))
+  end
+  local key = must(native.makeKey(kind))
+  keep(path, key)
+  return key
+end
+
 local function pooled(kind)
   local pool = pools[kind]
   if not pool then
@@ -44,7 +73,7 @@ local function pooled(kind)
   end
   local place = pool.next
   pool.next = place % POOL_SIZE + 1
-  pool[place] = pool[place] or must(native.makeKey(kind))
+  pool[place] = pool[place] or makeKey(kind, place)
   return pool[place]
 end
 

@@ -2,6 +2,7 @@
 
 local crypto = require 'crypto'
 local net = require 'net'
+local program = require 'spec.support.program'
 local spec = require 'moonlatch.spec'
 local timers = require 'timers'
 
@@ -328,6 +329,20 @@ describe('certificates', function()
     assert.are_not.equal(one.key, ca.key)
     assert.equal(one.key, ca:issue({ key = one }).key)
     assert.equal(one.key, ca:issue({ key = one.key }).key)
+  end)
+
+  it('find their RSA keys again in MOONLATCH_SPEC_KEYS', function()
+    spec.tempdir(function(directory)
+      local function keys()
+        return program.eval([[local spec = require 'moonlatch.spec'
+          for _ = 1, 2 do io.write(spec.selfSigned({ key = 'rsa:1024' }).key) end]],
+          { env = { MOONLATCH_SPEC_KEYS = directory } }).out
+      end
+      local first = keys()
+      assert.matches('BEGIN', first)
+      assert.equal(first, keys())
+      assert.are_not.equal(first:sub(1, #first / 2), first:sub(#first / 2 + 1))
+    end)
   end)
 
   it('come as PKCS#12 and with encrypted keys', function()

@@ -111,8 +111,10 @@ void ml_loop_run(struct ml_loop *loop)
 
 bool ml_loop_step(struct ml_loop *loop, bool wait)
 {
-  /* A task left by code outside the loop must not wait for an event to come. */
-  int left = ev_run(loop->ev, wait && !has_tasks(loop) ? EVRUN_ONCE : EVRUN_NOWAIT);
+  /* A task left by code outside the loop must not wait for an event to come; and ev_run handles an
+   * event that is pending already, but then waits for another. */
+  bool due = has_tasks(loop) || ev_pending_count(loop->ev) > 0;
+  int left = ev_run(loop->ev, wait && !due ? EVRUN_ONCE : EVRUN_NOWAIT);
   renew_stop(loop);
   if (!has_tasks(loop)) return left > 0;
   ml_loop_flush(loop);

@@ -126,6 +126,38 @@ static void alive_tells_of_watchers_and_calls_nothing(void **state)
   assert_false(ml_loop_alive(loop));
 }
 
+static void on_readable(struct ev_loop *ev, ev_io *io, int revents)
+{
+  char byte;
+  (void)ev;
+  (void)revents;
+  assert_int_equal(read(io->fd, &byte, 1), 1);
+  ml_loop_io_stop(loop, io, true);
+}
+
+static void a_step_does_not_wait_when_something_is_pending(void **state)
+{
+  (void)state;
+  int ends[2];
+  ev_io io;
+  ev_timer timer;
+  assert_int_equal(pipe(ends), 0);
+  assert_int_equal(write(ends[1], "x", 1), 1);
+  ev_io_init(&io, on_readable, ends[0], EV_READ);
+  ev_timer_init(&timer, on_timer, 10., 0.);
+  timer.data = NULL;
+  fired = 0;
+  ml_loop_timer_start(loop, &timer, true);
+  ml_loop_io_start(loop, &io, true);
+  assert_true(ml_loop_alive(loop)); /* finds it, and leaves it */
+  assert_true(ml_loop_step(loop, true));
+  assert_false(ev_is_active(&io));
+  assert_int_equal(fired, 0);
+  ml_loop_timer_stop(loop, &timer, true);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 static void an_unreferenced_watcher_does_not_hold_the_loop(void **state)
 {
   (void)state;
@@ -259,6 +291,7 @@ int main(void)
       TEST(a_task_can_cancel_another),
       TEST(what_the_last_callback_defers_still_runs),
       TEST(alive_tells_of_watchers_and_calls_nothing),
+      TEST(a_step_does_not_wait_when_something_is_pending),
       TEST(an_unreferenced_watcher_does_not_hold_the_loop),
       TEST(an_unreferenced_timer_that_fires_keeps_the_count_right),
       TEST(stopping_ends_the_innermost_run_only),

@@ -6,3 +6,12 @@ if(NOT ML_ASAN)
     set_tests_properties(soak/${soak} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
   endforeach()
 endif()
+
+# Ten thousand random sequences of what a script can do to streams; script/sanitize runs them as well.
+if(BUSTED)
+  add_test(NAME soak/streams
+           COMMAND ${BUSTED} --lua=$<TARGET_FILE:moonlatch> spec/stream/properties_spec.lua
+           WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+  set_tests_properties(soak/streams PROPERTIES TIMEOUT 3000
+                       ENVIRONMENT "MOONLATCH_SPEC_SEQUENCES=530")
+endif()

@@ -394,11 +394,7 @@ static int sock_shutdown(struct ml_stream *stream, struct ml_error *err)
   if (s->failed_call != NULL) return ML_PENDING;
   if (refuse(s, "shutdown", err) != 0) return ML_FAILED;
   s->output = OUTPUT_FINISHING;
-  if (s->phase == SOCK_CONNECTING || s->blocked) return ML_PENDING;
-  /* The end goes out right behind the last bytes. */
-  if (send_now(s, "write") == ML_PENDING) return ML_PENDING;
-  if (send_end(s) == 0) return ML_DONE;
-  report_failure_later(s, errno, "shutdown");
+  if (s->phase == SOCK_OPEN && !s->blocked) ml_loop_defer(stream->loop, &s->task);
   return ML_PENDING;
 }
 
@@ -494,7 +490,7 @@ static void sock_close(struct ml_stream *stream)
   drop_held(s);
   if (s->phase == SOCK_OPEN && !s->reset) (void)send_queue(s);
   drop_queue(s);
-  if (s->is_socket && s->output == OUTPUT_FINISHED && !s->reset) discard_input(s);
+  if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset) discard_input(s);
   s->phase = SOCK_CLOSED;
   ml_task_cancel(&s->task);
   ml_sock_watch(s);

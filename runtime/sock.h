@@ -8,7 +8,8 @@
  * caller's memory. Once the kernel has refused, or while the connection is being made, nothing is
  * copied any more: writes are ML_PENDING. A write that the kernel fails ends in on_error, never in
  * ML_FAILED: bytes that the peer sent before it went away (a TLS alert, an HTTP error) are
- * delivered first when the owner is reading.
+ * delivered first when the owner is reading. A shutdown is ML_PENDING and sent when the tick ends,
+ * or behind what is queued. A close after it does not make a reset of input that nobody has read.
  */
 #ifndef ML_SOCK_H
 #define ML_SOCK_H

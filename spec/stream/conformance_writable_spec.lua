@@ -360,6 +360,23 @@ local ending = {
     t.await(t.a, 'finish')
     assert.is_true(t.a.writableFinished)
   end },
+  { "a destroy in the tick of end() keeps 'finish' from coming (event 'finish')", on = 'native', function(t)
+    t:ignore(t.b)
+    local log = t:log(t.a, { 'finish', 'close' })
+    t.a:finish('x')
+    t.a:destroy()
+    t:closed(t.a)
+    t:settle()
+    assert.same({ 'close' }, log)
+  end },
+  { "an end() in a listener of an event is one end (writable.end)", on = 'ends', function(t)
+    local log = t:log(t.a, { 'finish', 'error', 'close' })
+    t.a:on('data', function() t.a:finish('answer') end)
+    t.b:write('question')
+    assert.equal('answer', t:all(t.b))
+    t:closed(t.a)
+    assert.same({ 'finish', 'close' }, log)
+  end },
   { "'prefinish' comes before 'finish' (event 'finish')", function(t)
     local log = t:log(t.a, { 'prefinish', 'finish' })
     t.b:resume()

@@ -48,6 +48,7 @@ Socket._leftover = false        -- what the `onread` callback did not take
 Socket._finalCallback = false   -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
+Socket._pendingFinal = false    -- ended before the connection was there
 Socket._unrefed = false
 Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
@@ -272,14 +273,11 @@ end
 
 -- What waited for the connection: data, then the end.
 local function sendPending(self)
-  local data, callback = self._pendingData, self._pendingCallback
+  local data, callback, final = self._pendingData, self._pendingCallback, self._pendingFinal
+  self._pendingData, self._pendingCallback, self._pendingFinal = false, false, false
   if callback then
-    self._pendingData, self._pendingCallback = false, false
     self:_send(data, callback)
-  end
-  local final = self._finalCallback
-  if final and not self.destroyed then
-    self._finalCallback = false
+  elseif final then
     self:_final(final)
   end
 end
@@ -431,7 +429,7 @@ end
 
 function Socket:_final(callback)
   if self.connecting then
-    self._finalCallback = callback
+    self._pendingFinal = callback
     return
   elseif not self._handle then
     callback()
@@ -477,7 +475,8 @@ local function failWrites(self, err)
   elseif self._pendingCallback then
     callback, reason = self._pendingCallback, codes.ERR_SOCKET_CLOSED_BEFORE_CONNECTION
   end
-  self._writeCallback, self._pendingCallback, self._pendingData, self._finalCallback = false, false, false, false
+  self._writeCallback, self._finalCallback = false, false
+  self._pendingData, self._pendingCallback, self._pendingFinal = false, false, false
   if not callback then
     return
   end

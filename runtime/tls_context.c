@@ -10,6 +10,7 @@
 
 #include "tls_callbacks.h"
 #include "tls_identity.h"
+#include "tls_kdf.h"
 #include "tls_pem.h"
 #include "tls_tickets.h"
 #include "tls_trust.h"
@@ -269,7 +270,7 @@ int ml_tls_context_new(struct ml_tls_context **out, const struct ml_tls_context_
     ml_error_system(err, ENOMEM, "malloc");
     goto fail;
   }
-  context->ssl = SSL_CTX_new(TLS_method());
+  context->ssl = SSL_CTX_new_ex(NULL, ml_tls_kdf_properties(), TLS_method());
   if (!context->ssl) {
     ml_error_openssl(err, "no TLS context");
     goto fail;

@@ -50,6 +50,14 @@ void ml_ticket_ring_free(struct ml_ticket_ring *ring)
 
 /* ---- Sealing and opening ---- */
 
+/* Looked up once: with EVP_aes_128_cbc() OpenSSL would look it up for every ticket. */
+static const EVP_CIPHER *aes_128_cbc(void)
+{
+  static EVP_CIPHER *cipher;
+  if (!cipher) cipher = EVP_CIPHER_fetch(NULL, "AES-128-CBC", NULL);
+  return cipher;
+}
+
 static int init_mac(EVP_MAC_CTX *mac, const struct ml_tls_ticket_keys *keys)
 {
   char digest[] = "SHA256";
@@ -67,7 +75,7 @@ static int init_seal(const struct ml_tls_ticket_keys *keys, uint8_t name[16], ui
 {
   memcpy(name, keys->name, sizeof(keys->name));
   if (RAND_bytes(iv, EVP_MAX_IV_LENGTH) != 1) return FAILED;
-  if (EVP_EncryptInit_ex(cipher, EVP_aes_128_cbc(), NULL, keys->aes, iv) != 1) return FAILED;
+  if (EVP_EncryptInit_ex(cipher, aes_128_cbc(), NULL, keys->aes, iv) != 1) return FAILED;
   return init_mac(mac, keys) == 1 ? READY : FAILED;
 }
 
@@ -78,7 +86,7 @@ int ml_tls_tickets_init(const struct ml_ticket_ring *ring, uint8_t name[16], uin
   for (size_t i = 0; i < ring->count; i++) {
     const struct ml_tls_ticket_keys *keys = &ring->keys[i];
     if (CRYPTO_memcmp(name, keys->name, sizeof(keys->name)) != 0) continue;
-    if (EVP_DecryptInit_ex(cipher, EVP_aes_128_cbc(), NULL, keys->aes, iv) != 1) return FAILED;
+    if (EVP_DecryptInit_ex(cipher, aes_128_cbc(), NULL, keys->aes, iv) != 1) return FAILED;
     if (init_mac(mac, keys) != 1) return FAILED;
     return i == 0 ? READY : READY_TO_RENEW;
   }

@@ -1,0 +1,16 @@
+/* TLS 1.3's key derivation (RFC 8446, 7.1) with less ado.
+ *
+ * A handshake derives some two dozen secrets and keys. OpenSSL's own TLS13-KDF looks up HMAC and
+ * its digest by name for each, and makes and frees their contexts; that takes longer than the
+ * hashing. This is a provider (provider(7)) in the program with one algorithm, TLS13-KDF for
+ * SHA-256 and SHA-384 on digests that are looked up once. Whatever else it is asked for it leaves
+ * to the default provider.
+ */
+#ifndef ML_TLS_KDF_H
+#define ML_TLS_KDF_H
+
+/* The property query for SSL_CTX_new_ex(3) that prefers it, or NULL: where the default provider is
+ * not in use (FIPS, say), OpenSSL is left as it was configured. The first call sets it up. */
+const char *ml_tls_kdf_properties(void);
+
+#endif

@@ -142,13 +142,14 @@ SSL_SESSION *ml_tls_on_get_session(SSL *ssl, const unsigned char *id, int len, i
 int ml_tls_on_new_session(SSL *ssl, SSL_SESSION *session)
 {
   struct ml_tls *tls = ml_tls_of(ssl);
+  bool wanted =
+      tls->server ? ml_tls_asks(tls, ML_ASK_STORE) && lifetime(tls) >= 0 : tls->want_sessions;
+  if (!wanted) return 0; /* the reference is OpenSSL's; else it is ours */
+  if (tls->server && SSL_version(ssl) < TLS1_3_VERSION) limit(tls, session);
   if (!tls->server || ml_tls_established(tls)) {
-    if (!(tls->server ? ml_tls_asks(tls, ML_ASK_STORE) : tls->want_sessions)) return 0;
     ml_tls_note_session(tls, session);
-    return 1; /* the reference is ours */
+    return 1;
   }
-  if (!ml_tls_asks(tls, ML_ASK_STORE) || lifetime(tls) < 0) return 0;
-  if (SSL_version(ssl) < TLS1_3_VERSION) limit(tls, session);
   if (!tls->unstored) tls->unstored = sk_SSL_SESSION_new_null();
   return tls->unstored && sk_SSL_SESSION_push(tls->unstored, session) > 0;
 }

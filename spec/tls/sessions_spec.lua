@@ -421,6 +421,24 @@ describe("'resumeSession'", function()
       P.close(await, strict)
     end)
 
+  S.eachVersion(it, 'turns away who comes with the session of a certificate that was not good', function(await, version)
+    local eve = spec.ca():issue { cn = 'eve' }
+    local shared = { sessionIdContext = 'same', ca = T.ca.cert, requestCert = true }
+    local lenient, port = S.serve(await, S.limits(version, T.merged(shared, { rejectUnauthorized = false })))
+    local store = S.keep(lenient)
+    local session = S.visit(await, port, { key = eve.key, cert = eve.cert }).session
+    local strict, strictPort = S.serve(await, S.limits(version, shared))
+    strict:on('resumeSession', function(id, callback)
+      callback(nil, store.sessions[id])
+    end)
+    local errors = failures(strict)
+    local seen = S.visit(await, strictPort, { session = session, key = eve.key, cert = eve.cert })
+    assert.equal('', seen.text)
+    assert.equal('UNABLE_TO_VERIFY_LEAF_SIGNATURE', errors[1].code)
+    P.close(await, lenient)
+    P.close(await, strict)
+  end)
+
   S.eachVersion(it, 'brings back who the client was', function(await, version)
     local names = {}
     local server, port = S.serve(await, S.limits(version, { requestCert = true, ca = T.ca.cert }), function(socket)
@@ -722,4 +740,66 @@ describe("'newSession'", function()
     assert.equal('', S.visit(await, port).text)
     P.close(await, server)
   end)
+
+  -- A connection of TLS 1.2 that is to be renegotiated; `listener` gets the callback of the second session.
+  local function open(await, listener)
+    local made = { stored = {}, sessions = {} }
+    made.server, made.port = P.serve(await, S.limits('TLSv1.2', { sessionTimeout = 1234 }), function(socket)
+      made.peer = socket
+      socket:resume()
+    end)
+    made.server:on('newSession', function(id, data, callback)
+      table.insert(made.stored, { id = id, data = data })
+      if #made.stored == 1 then
+        callback()
+      else
+        listener(callback)
+      end
+    end)
+    made.client = T.connect(made.port)
+    made.client:on('session', function(session)
+      table.insert(made.sessions, session)
+    end)
+    await(made.client, 'secureConnect')
+    return made
+  end
+
+  it('comes for the session that a renegotiation makes, which waits for nobody', P.test({}, function(await)
+    local opened = open(await, function() end)
+    await(function(done)
+      opened.client:renegotiate({}, done)
+    end)
+    opened.client:finish('over')
+    await(opened.client:resume(), 'close')
+    local stored = opened.stored
+    assert.equal(2, #stored)
+    assert.equal(2, #opened.sessions)
+    assert.equal(32, #stored[2].id)
+    assert.not_equal(stored[1].id, stored[2].id)
+    assert.is_true(S.lives(stored[2].data, 1234))
+    P.close(await, opened.server)
+  end))
+
+  for how, listener in pairs {
+    ['is given'] = function(callback)
+      setImmediate(callback, Error 'no store')
+    end,
+    ['raises'] = function()
+      error 'no store'
+    end,
+  } do
+    it(('ends the connection with the error that it %s after a renegotiation'):format(how), P.test({}, function(await)
+      local opened = open(await, listener)
+      opened.client:on('error', function() end)
+      opened.client:resume()
+      local err = await(function(failed)
+        opened.peer:on('error', function(err)
+          failed(nil, err)
+        end)
+        opened.client:renegotiate({}, function() end)
+      end)
+      assert.matches('no store', err.message, 1, true)
+      P.close(await, opened.server)
+    end))
+  end
 end)

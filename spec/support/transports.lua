@@ -2,6 +2,8 @@
 --- second.
 local net = require 'net'
 local stream = require 'stream'
+local timers = require 'timers'
+local tls = require 'tls'
 local T = require 'spec.support.tls'
 
 local M = {}
@@ -26,7 +28,7 @@ local function joined(await, server, accepted, client, connected)
       waiting = waiting - 1
       if waiting == 0 then
         -- Not from inside an event of either.
-        require('timers').setImmediate(done)
+        timers.setImmediate(done)
       end
     end
     server:once(accepted, arrived)
@@ -85,6 +87,21 @@ local function openPair(_, options)
   return pair[1], pair[2]
 end
 
+-- TLS over streams that are no sockets.
+local function openOverDuplex(await, options)
+  -- What TLS stands on lends it its allowHalfOpen.
+  local pair = stream.duplexPair { allowHalfOpen = options.allowHalfOpen or false }
+  local server = tls.TLSSocket(pair[1], merged({
+    isServer = true, secureContext = tls.createSecureContext { key = T.localhost.key, cert = T.localhost.cert },
+  }, options))
+  local client = tls.connect(merged({ socket = pair[2], servername = 'localhost', ca = T.ca.cert }, options))
+  await(client, 'secureConnect')
+  await(function(done)
+    timers.setImmediate(done)
+  end)
+  return client, server
+end
+
 ---@return spec.Transport
 local function sockets(name, secure, open, into)
   return { name = name, ends = 2, native = true, secure = secure, open = open, into = into }
@@ -101,6 +118,7 @@ M.all = {
   sockets('TLS 1.3', true, openTls 'TLSv1.3'),
   sockets('TLS 1.3 from the server', true, reversed(openTls 'TLSv1.3')),
   sockets('TLS 1.2', true, openTls 'TLSv1.2'),
+  sockets('TLS over Duplex streams', true, openOverDuplex),
 }
 
 --- What to pipe from, and into.
@@ -113,6 +131,7 @@ M.pipes = {
   sockets('TLS 1.2', true, openTls 'TLSv1.2'),
   sockets('net sockets and TLS', true, openNet, reversed(openTls 'TLSv1.3')),
   sockets('TLS and net sockets', true, openTls 'TLSv1.3', openNet),
+  sockets('TLS over Duplex streams and TLS', true, openOverDuplex, openTls 'TLSv1.3'),
 }
 
 return M

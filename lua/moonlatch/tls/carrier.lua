@@ -118,6 +118,7 @@ function Carrier.new(socket, stream)
     socket = socket, stream = stream, ended = false, gone = false, finishing = false, closed = false,
   }, Carrier)
   self.relay = native.relay(self)
+  stream.allowHalfOpen = true -- TLS has its own end to say when the stream has ended, and says when it is over
   function self.onWritten(err)
     if err ~= nil then
       writeFailed(self, err)

@@ -54,6 +54,22 @@ bool ml_loop_alive(struct ml_loop *loop);
  * tasks run are run in the same pass. */
 void ml_loop_defer(struct ml_loop *loop, struct ml_task *task);
 
+/* For work that takes a good part of a millisecond, such as a step of a handshake: of that only a
+ * little is done per turn of the loop, so that what is quick (data of connections that are open)
+ * does not wait behind a crowd of newcomers.
+ *
+ * ml_loop_take_turn says whether a piece may be done now. If not, ml_loop_wait_turn queues a task
+ * for it: they run in the order in which they came, a few between two polls, and have their turn
+ * then without asking. A task is in one queue at a time: waiting for a turn wins over
+ * ml_loop_defer. */
+bool ml_loop_take_turn(struct ml_loop *loop);
+void ml_loop_wait_turn(struct ml_loop *loop, struct ml_task *task);
+
+static inline bool ml_task_queued(const struct ml_task *task)
+{
+  return task->next != NULL;
+}
+
 /* Takes a task off its queue; harmless when it is not queued. */
 void ml_task_cancel(struct ml_task *task);
 

@@ -77,9 +77,14 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- Events of the lower stream ---- */
 
+/* A newcomer may have to wait for its turn; what it sent waits in the engine. */
 static void lower_read(struct ml_stream *lower, const uint8_t *data, size_t len)
 {
-  ml_tls_stream_run(lower->user, data, len);
+  struct ml_tls_stream *s = lower->user;
+  if (s->announced || ml_loop_take_turn(s->stream.loop))
+    ml_tls_stream_run(s, data, len);
+  else
+    ml_tls_stream_keep(s, data, len);
 }
 
 static void lower_end(struct ml_stream *lower)
@@ -87,6 +92,7 @@ static void lower_end(struct ml_stream *lower)
   struct ml_tls_stream *s = lower->user;
   s->lower_ended = true;
   s->lower_reading = false;
+  if (!s->announced && ml_task_queued(&s->task)) return; /* its turn comes */
   ml_tls_stream_run(s, NULL, 0);
 }
 

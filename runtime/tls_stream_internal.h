@@ -115,6 +115,9 @@ bool ml_tls_stream_end_is_moot(const struct ml_tls_stream *s, const struct ml_er
  * new task. */
 void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len);
 
+/* Ciphertext of a handshake whose turn has not come. */
+void ml_tls_stream_keep(struct ml_tls_stream *s, const uint8_t *data, size_t len);
+
 /* ---- tls_stream.c ---- */
 
 /* The end of what enter() began. The stream may be gone afterwards. */

@@ -381,6 +381,16 @@ static void settle(struct ml_tls_stream *s)
   ml_tls_stream_watch_deadline(s);
 }
 
+void ml_tls_stream_keep(struct ml_tls_stream *s, const uint8_t *data, size_t len)
+{
+  enter(s);
+  if (input_begin(s, data, len) && input_end(s)) {
+    ml_loop_wait_turn(s->stream.loop, &s->task);
+    ml_tls_stream_update_reading(s);
+  }
+  ml_tls_stream_leave(s);
+}
+
 void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 {
   if (!s->started) return;

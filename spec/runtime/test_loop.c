@@ -265,6 +265,63 @@ static void a_nested_step_does_not_undo_a_stop(void **state)
   ml_loop_timer_stop(loop, &never, true);
 }
 
+enum { CROWD = 20 };
+
+static int ran_of(const struct job *jobs)
+{
+  int ran = 0;
+  for (int i = 0; i < CROWD; i++)
+    ran += jobs[i].ran;
+  return ran;
+}
+
+static void heavy_work_is_done_a_little_at_a_time_and_in_order(void **state)
+{
+  (void)state;
+  static struct job jobs[CROWD];
+  int at_once = 0, before = 0, passes = 0;
+  while (ml_loop_take_turn(loop))
+    at_once++;
+  assert_true(at_once > 0 && at_once < CROWD / 2);
+  for (int i = 0; i < CROWD; i++) {
+    jobs[i] = (struct job){.task.run = run_job};
+    ml_loop_wait_turn(loop, &jobs[i].task);
+  }
+  while (before < CROWD) {
+    struct job quick = {.task.run = run_job};
+    ml_loop_defer(loop, &quick.task);
+    assert_true(ml_loop_alive(loop));
+    ml_loop_step(loop, true); /* does not block although no descriptor is ready */
+    assert_int_equal(quick.ran, 1);
+    int now = ran_of(jobs);
+    assert_true(now > before && now <= before + at_once);
+    assert_int_equal(jobs[now - 1].ran, 1);
+    if (now < CROWD) assert_false(ml_loop_take_turn(loop)); /* nobody jumps the queue */
+    before = now;
+    passes++;
+  }
+  assert_true(passes >= CROWD / at_once);
+  ml_loop_step(loop, false);
+  assert_false(ml_loop_alive(loop));
+  assert_true(ml_loop_take_turn(loop));
+}
+
+static void who_waits_for_a_turn_may_leave(void **state)
+{
+  (void)state;
+  struct job job = {.task.run = run_job};
+  ml_loop_wait_turn(loop, &job.task);
+  assert_true(ml_task_queued(&job.task));
+  ml_task_cancel(&job.task);
+  ml_loop_run(loop);
+  assert_int_equal(job.ran, 0);
+  /* In the one queue it is not put into the other. */
+  ml_loop_wait_turn(loop, &job.task);
+  ml_loop_defer(loop, &job.task);
+  ml_loop_run(loop);
+  assert_int_equal(job.ran, 1);
+}
+
 static void a_third_borrower_gets_a_buffer_too(void **state)
 {
   (void)state;
@@ -296,6 +353,8 @@ int main(void)
       TEST(an_unreferenced_timer_that_fires_keeps_the_count_right),
       TEST(stopping_ends_the_innermost_run_only),
       TEST(a_nested_step_does_not_undo_a_stop),
+      TEST(heavy_work_is_done_a_little_at_a_time_and_in_order),
+      TEST(who_waits_for_a_turn_may_leave),
       TEST(a_third_borrower_gets_a_buffer_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@ static const struct ml_option options[] = {
     {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
     {"requestStaple", ML_OPTION_BOOL, FIELD(request_staple), 0},
     {"renegotiable", ML_OPTION_BOOL, FIELD(renegotiable), 0},
+    {"postHandshakeAuth", ML_OPTION_INT, FIELD(post_handshake_auth), 0},
     {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},
     {"wantKeylog", ML_OPTION_BOOL, FIELD(want_keylog), 0},
     {"minDhBits", ML_OPTION_INT, FIELD(min_dh_bits), 0},
@@ -126,16 +127,20 @@ static int push_note(lua_State *L, const struct ml_tls_note *note)
     else
       lua_pushnil(L);
     return 1;
+  case ML_NOTE_KEY_UPDATE:
+    break;
   }
   return 0;
 }
 
-/* session(owner, session, id) | keylog(owner, line) | staple(owner, response | nil) */
+/* session(owner, session, id) | keylog(owner, line) | staple(owner, response | nil) |
+ * keyUpdate(owner) */
 static void emit_note(lua_State *L, void *arg)
 {
   static const enum ml_event note_events[] = {[ML_NOTE_SESSION] = ML_ON_SESSION,
                                               [ML_NOTE_KEYLOG] = ML_ON_KEYLOG,
-                                              [ML_NOTE_STAPLE] = ML_ON_STAPLE};
+                                              [ML_NOTE_STAPLE] = ML_ON_STAPLE,
+                                              [ML_NOTE_KEY_UPDATE] = ML_ON_KEY_UPDATE};
   const struct noted *noted = arg;
   struct ml_handle *h = noted->handle;
   if (!ml_push_handler(L, h->object.vm, ML_CLASS_TLS, note_events[noted->note->kind])) return;

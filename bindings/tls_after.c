@@ -38,8 +38,40 @@ static int after_forbid(lua_State *L)
   return 0;
 }
 
+/* updateKeys(peers) → true | nil, Error. With `peers` the event `keyUpdate` follows. */
+static int after_update_keys(lua_State *L)
+{
+  struct ml_error err;
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
+  if (!stream) return 0;
+  int done = ml_tls_update_keys(ml_tls_stream_engine(stream), lua_toboolean(L, 2), &err);
+  ml_tls_stream_resume(stream);
+  if (done != 0) return ml_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* requestCertificate(rejectUnauthorized | nil) → as renegotiate() */
+static int after_request_certificate(lua_State *L)
+{
+  struct ml_error err;
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
+  if (!stream) return 0;
+  struct ml_tls *tls = ml_tls_stream_engine(stream);
+  bool busy = ml_tls_unsettled(tls);
+  if (!busy) {
+    int begun = ml_tls_request_certificate(tls, check_says(L, 2), &err);
+    ml_tls_stream_resume(stream);
+    if (begun != 0) return ml_fail(L, &err);
+  }
+  lua_pushboolean(L, !busy);
+  return 1;
+}
+
 const luaL_Reg ml_tls_after_methods[] = {
     {"renegotiate", after_renegotiate},
     {"forbidRenegotiation", after_forbid},
+    {"updateKeys", after_update_keys},
+    {"requestCertificate", after_request_certificate},
     {NULL, NULL},
 };

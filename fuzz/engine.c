@@ -153,7 +153,8 @@ static void feed(struct end *end, const uint8_t *data, size_t len)
     if (storing) EXPECT(ml_buf_size(ml_tls_output(end->tls)) == 0);
   }
   enum ml_tls_result result = ML_TLS_OK;
-  while (ml_tls_established(end->tls) && (result == ML_TLS_OK || result == ML_TLS_RENEWED)) {
+  while (ml_tls_established(end->tls) &&
+         (result == ML_TLS_OK || result == ML_TLS_RENEWED || result == ML_TLS_AGAIN)) {
     bool unsettled = ml_tls_unsettled(end->tls);
     n = 1;
     result = end->paused ? ml_tls_handshake(end->tls)
@@ -264,6 +265,12 @@ static void wish(struct end *end, uint8_t what)
     break;
   case 2:
     end->paused = !end->paused;
+    break;
+  case 3:
+    if (ml_tls_update_keys(end->tls, what & 8, &err) != 0) EXPECT(err.code[0]);
+    break;
+  case 4:
+    if (ml_tls_request_certificate(end->tls, what / 8 % 3, &err) != 0) EXPECT(err.code[0]);
     break;
   default:
     if (ml_tls_renegotiate(end->tls, what / 8 % 3, what / 32 % 3, &err) != 0) EXPECT(err.code[0]);

@@ -21,6 +21,11 @@ bool ml_tls_unsettled(const struct ml_tls *tls)
   return tls->state != ML_TLS_OPEN || tls->after.granted || tls->after.renewed;
 }
 
+bool ml_tls_renewed(const struct ml_tls *tls)
+{
+  return tls->after.renewed;
+}
+
 /* ---- The course of it ---- */
 
 void ml_tls_after_open(struct ml_tls *tls)
@@ -35,8 +40,6 @@ void ml_tls_after_start(struct ml_tls *tls)
   if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_HELLO_REQUESTED) return;
   if (SSL_version(tls->ssl) >= TLS1_3_VERSION) return;
   ml_tls_set_state(tls, ML_TLS_RENEGOTIATING);
-  /* SSL_read(3) is to come back when the handshake is over, before it reads on. */
-  if (tls->io.portion == ML_IO_ALL) tls->io.portion = ML_IO_SPENT;
 }
 
 int ml_tls_after_hello(struct ml_tls *tls, int *alert)
@@ -63,9 +66,8 @@ static enum ml_tls_result conclude_declined(struct ml_tls *tls)
   return ml_tls_fail_with(tls, &err);
 }
 
-enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
+static enum ml_tls_result settle_renegotiation(struct ml_tls *tls)
 {
-  if (tls->state != ML_TLS_RENEGOTIATING || SSL_in_init(tls->ssl)) return ML_TLS_OK;
   if (SSL_renegotiate_pending(tls->ssl)) { /* the HelloRequest was all */
     ml_tls_set_state(tls, ML_TLS_HELLO_REQUESTED);
     return ML_TLS_OK;
@@ -82,6 +84,17 @@ enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
   X509_free(tls->candidate);
   tls->candidate = NULL;
   return ML_TLS_OK;
+}
+
+enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
+{
+  if (SSL_in_init(tls->ssl)) return ML_TLS_OK;
+  if (tls->state == ML_TLS_RENEGOTIATING) return settle_renegotiation(tls);
+  if (tls->state == ML_TLS_CERTIFICATE_REQUESTED && tls->after.proved) {
+    tls->after.renewed = true;
+    ml_tls_set_state(tls, ML_TLS_OPEN);
+  }
+  return tls->after.update == ML_UPDATE_NONE ? ML_TLS_OK : ml_tls_update_now(tls);
 }
 
 enum ml_tls_result ml_tls_after_handshake(struct ml_tls *tls)

@@ -35,6 +35,24 @@ bool ml_tls_renegotiating(const struct ml_tls *tls);
 ML_MUST_CHECK int ml_tls_renegotiate(struct ml_tls *tls, enum ml_tls_says request_cert,
                                      enum ml_tls_says reject_unauthorized, struct ml_error *err);
 
+/* Exchanges our keys (TLS 1.3: KeyUpdate, RFC 8446, 4.6.3), and with `peers` asks the peer to do
+ * the same, which ML_NOTE_KEY_UPDATE tells of. When a message of the peer's has come in half this
+ * happens as soon as it is whole. -1: err says why, the connection goes on unless ml_tls_state is
+ * ML_TLS_FAILED. */
+ML_MUST_CHECK int ml_tls_update_keys(struct ml_tls *tls, bool peers, struct ml_error *err);
+
+/* Asks the client to show who it is (TLS 1.3: post-handshake authentication, RFC 8446, 4.6.2).
+ * `reject_unauthorized` counts from then on: a client that shows nothing or nothing good fails the
+ * connection. -1: err says why, and the connection goes on: another version, not a server, a client
+ * that has not offered it (ERR_SSL_EXTENSION_NOT_RECEIVED), one that is at it already, a message of
+ * the client's that has come in half (ERR_SSL_STILL_IN_INIT). */
+ML_MUST_CHECK int ml_tls_request_certificate(struct ml_tls *tls,
+                                             enum ml_tls_says reject_unauthorized,
+                                             struct ml_error *err);
+
+/* Whether ML_TLS_RENEWED waits for the next ml_tls_read or ml_tls_handshake. */
+bool ml_tls_renewed(const struct ml_tls *tls);
+
 /* From now on a peer that begins a renegotiation is declined, and the connection fails with
  * ERR_TLS_RENEGOTIATION_DISABLED. One that is under way goes on. */
 void ml_tls_forbid_renegotiation(struct ml_tls *tls);

@@ -194,15 +194,8 @@ void ml_tls_send_chosen_alert(struct ml_tls *tls)
 
 /* ---- The message itself ---- */
 
-void ml_tls_on_message(int write_p, int version, int content_type, const void *message, size_t len,
-                       SSL *ssl, void *arg)
+void ml_tls_keep_hello(struct ml_tls *tls, const uint8_t *message, size_t len)
 {
-  (void)ssl;
-  struct ml_tls *tls = arg;
-  bool handshake =
-      content_type == SSL3_RT_HANDSHAKE || (content_type == 0 && version == SSL2_VERSION);
-  if (write_p || !handshake || len == 0 || *(const uint8_t *)message != SSL3_MT_CLIENT_HELLO)
-    return;
   ml_tls_bytes_free(&tls->hello);
   (void)!ml_tls_bytes_set(&tls->hello, message, len); /* read_hello notices */
 }

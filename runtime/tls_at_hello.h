@@ -20,10 +20,8 @@ int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg);
  * (missing_extension becomes handshake_failure). */
 void ml_tls_send_chosen_alert(struct ml_tls *tls);
 
-/* SSL_set_msg_callback(3), `arg` the engine: keeps each ClientHello until it has been dealt with.
- * OpenSSL shows it in full here alone (SSL_client_hello_get1_extensions_present(3) leaves out what
- * it does not know). */
-void ml_tls_on_message(int write_p, int version, int content_type, const void *message, size_t len,
-                       SSL *ssl, void *arg);
+/* Keeps the ClientHello until it has been dealt with. OpenSSL shows it in full to the message
+ * callback alone (SSL_client_hello_get1_extensions_present(3) leaves out what it does not know). */
+void ml_tls_keep_hello(struct ml_tls *tls, const uint8_t *message, size_t len);
 
 #endif

@@ -1,8 +1,8 @@
 /* A BIO between OpenSSL and the engine's two ends: reading consumes the caller's slice in place,
  * writing appends to the output buffer. Nothing is copied that OpenSSL does not copy itself.
  *
- * SSL_read(3) goes on from handshake messages to the application data behind them. Who needs to
- * know where one ends and the other begins gives it one record at a time. */
+ * SSL_read(3) goes on from handshake messages to the application data behind them, and through any
+ * number of messages. Given one record at a time it comes back after each. */
 #ifndef ML_TLS_BIO_H
 #define ML_TLS_BIO_H
 

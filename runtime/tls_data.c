@@ -24,6 +24,20 @@ static enum ml_tls_result end_of_data(struct ml_tls *tls)
   return ML_TLS_END;
 }
 
+/* OpenSSL hands out one record of data at a time, but goes through any number of others, and
+ * answering a KeyUpdate costs a hundred times what sending one does. */
+#define BURST 16
+
+/* One record was read that had no data. */
+static enum ml_tls_result after_record(struct ml_tls *tls, size_t input_before)
+{
+  enum ml_tls_result result = ml_tls_after_settle(tls);
+  if (result != ML_TLS_OK || tls->after.renewed) return result;
+  if (tls->io.in_len == input_before)
+    return ml_tls_answer_update(tls) == ML_TLS_OK ? ML_TLS_WANT_INPUT : ML_TLS_ERROR;
+  return ++tls->after.burst < BURST || tls->io.in_len == 0 ? ML_TLS_OK : ML_TLS_AGAIN;
+}
+
 enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done)
 {
   for (;;) {
@@ -32,8 +46,9 @@ enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t si
       return ML_TLS_RENEWED;
     }
     if (tls->state == ML_TLS_RENEGOTIATION_ASKED) ml_tls_set_state(tls, ML_TLS_RENEGOTIATING);
+    enum ml_tls_result result;
     size_t input = tls->io.in_len;
-    tls->io.portion = ml_tls_unsettled(tls) ? ML_IO_RECORD : ML_IO_ALL;
+    tls->io.portion = ML_IO_RECORD;
     ERR_clear_error();
     int ok = SSL_read_ex(tls->ssl, buffer, size, done);
     tls->io.portion = ML_IO_ALL;
@@ -41,8 +56,8 @@ enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t si
     case SSL_ERROR_NONE:
       return ml_tls_after_settle(tls);
     case SSL_ERROR_WANT_READ:
-      if (ml_tls_after_settle(tls) != ML_TLS_OK) return ML_TLS_ERROR;
-      if (!tls->after.renewed && tls->io.in_len == input) return ML_TLS_WANT_INPUT;
+      result = after_record(tls, input);
+      if (result != ML_TLS_OK) return result;
       break;
     case SSL_ERROR_WANT_CLIENT_HELLO_CB:
     case SSL_ERROR_WANT_X509_LOOKUP:
@@ -106,7 +121,7 @@ enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t 
                                                                 : ml_tls_fail(tls);
     *done += n;
   }
-  return ML_TLS_OK;
+  return ml_tls_after_settle(tls);
 }
 
 /* A message that came in part keeps OpenSSL "in init", where SSL_shutdown(3) is refused. */

@@ -12,6 +12,7 @@
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
 #include "tls_explain.h"
+#include "tls_messages.h"
 #include "tls_policy.h"
 #include "tls_sessions.h"
 #include "tls_staple.h"
@@ -32,10 +33,12 @@ static bool legal(enum ml_tls_state from, enum ml_tls_state to)
       [ML_TLS_STAPLE_ASKED] = TO(ML_TLS_NEGOTIATE),
       [ML_TLS_IDENTITY_ASKED] = TO(ML_TLS_NEGOTIATE) | TO(ML_TLS_OPEN),
       [ML_TLS_STORE_ASKED] = TO(ML_TLS_OPEN),
-      [ML_TLS_OPEN] = TO(ML_TLS_HELLO_REQUESTED) | TO(ML_TLS_RENEGOTIATING) |
-                      TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
+      [ML_TLS_OPEN] = TO(ML_TLS_HELLO_REQUESTED) | TO(ML_TLS_CERTIFICATE_REQUESTED) |
+                      TO(ML_TLS_RENEGOTIATING) | TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
       [ML_TLS_HELLO_REQUESTED] =
           TO(ML_TLS_RENEGOTIATING) | TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
+      [ML_TLS_CERTIFICATE_REQUESTED] =
+          TO(ML_TLS_OPEN) | TO(ML_TLS_PEER_CLOSED) | TO(ML_TLS_SELF_CLOSED),
       [ML_TLS_RENEGOTIATING] =
           TO(ML_TLS_RENEGOTIATION_ASKED) | TO(ML_TLS_HELLO_REQUESTED) | TO(ML_TLS_OPEN),
       [ML_TLS_RENEGOTIATION_ASKED] = TO(ML_TLS_RENEGOTIATING),
@@ -167,8 +170,7 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
 static int set_up_server(struct ml_tls *tls)
 {
   SSL_set_accept_state(tls->ssl);
-  SSL_set_msg_callback(tls->ssl, ml_tls_on_message);
-  SSL_set_msg_callback_arg(tls->ssl, tls);
+  ml_tls_watch_messages(tls);
   ml_tls_demand_certificate(tls);
   return 0;
 }
@@ -183,6 +185,7 @@ static struct ml_tls *allocate(struct ml_tls_context *context, const struct ml_t
   tls->request_cert = options->request_cert;
   tls->reject_unauthorized = options->reject_unauthorized;
   tls->renegotiable = options->renegotiable;
+  tls->post_handshake_auth = (enum ml_tls_says)options->post_handshake_auth;
   tls->want_sessions = options->want_sessions;
   tls->want_keylog = options->want_keylog;
   tls->notes_end = &tls->notes;
@@ -253,6 +256,7 @@ void ml_tls_free(struct ml_tls *tls)
 
 int ml_tls_input(struct ml_tls *tls, const uint8_t *data, size_t len)
 {
+  tls->after.burst = 0;
   tls->reading_kept = ml_buf_size(&tls->kept) > 0;
   if (!tls->reading_kept) {
     tls->io.in = data;
@@ -411,8 +415,10 @@ enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
   if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
   if (ml_tls_established(tls)) return ml_tls_after_handshake(tls);
   if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
-  if (tls->state == ML_TLS_START)
+  if (tls->state == ML_TLS_START) {
     ml_tls_set_state(tls, tls->server ? ML_TLS_HELLO : ML_TLS_NEGOTIATE);
+    if (!tls->server) ml_tls_offer_certificate(tls);
+  }
   if (tls->state == ML_TLS_IDENTITY_ASKED) {
     if (SSL_is_init_finished(tls->ssl)) return conclude_resumption(tls);
     ml_tls_set_state(tls, ML_TLS_NEGOTIATE);

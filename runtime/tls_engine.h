@@ -28,14 +28,15 @@ struct ml_tls;
 
 /* Phases in protocol order. Transitions are in tls_engine.c, set_state. */
 enum ml_tls_state {
-  ML_TLS_START,           /* nothing has been exchanged */
-  ML_TLS_HELLO,           /* server: reading the ClientHello */
-  ML_TLS_HELLO_ASKED,     /* server: suspended until what the ClientHello raises is answered */
-  ML_TLS_NEGOTIATE,       /* handshake messages go back and forth */
-  ML_TLS_STAPLE_ASKED,    /* server: suspended until it is known what is stapled */
-  ML_TLS_IDENTITY_ASKED,  /* client: suspended until the owner has judged the server's name */
-  ML_TLS_STORE_ASKED,     /* server: over, but the last flight waits until the session is stored */
-  ML_TLS_OPEN,            /* application data both ways */
+  ML_TLS_START,          /* nothing has been exchanged */
+  ML_TLS_HELLO,          /* server: reading the ClientHello */
+  ML_TLS_HELLO_ASKED,    /* server: suspended until what the ClientHello raises is answered */
+  ML_TLS_NEGOTIATE,      /* handshake messages go back and forth */
+  ML_TLS_STAPLE_ASKED,   /* server: suspended until it is known what is stapled */
+  ML_TLS_IDENTITY_ASKED, /* client: suspended until the owner has judged the server's name */
+  ML_TLS_STORE_ASKED,    /* server: over, but the last flight waits until the session is stored */
+  ML_TLS_OPEN,           /* application data both ways */
+  ML_TLS_CERTIFICATE_REQUESTED, /* server, TLS 1.3: open, and the client is to show who it is */
   ML_TLS_HELLO_REQUESTED, /* server, TLS 1.2: open, and the client is to begin a renegotiation */
   ML_TLS_RENEGOTIATING,   /* TLS 1.2: handshake messages again; we write no application data */
   ML_TLS_RENEGOTIATION_ASKED, /* suspended until what the renegotiation raises is answered */
@@ -51,6 +52,7 @@ enum ml_tls_result {
   ML_TLS_WANT_INPUT, /* nothing more can be done without ciphertext from the peer */
   ML_TLS_ASK,        /* suspended: see ml_tls_question */
   ML_TLS_RENEWED, /* read, handshake: a wish of tls_after.h has been granted, by us or the peer */
+  ML_TLS_AGAIN,   /* read, handshake: there is more to do, when others have had their turn */
   ML_TLS_END,     /* read: the peer said close_notify */
   ML_TLS_ERROR,   /* see ml_tls_error */
 };
@@ -81,7 +83,12 @@ struct ml_tls_question {
   size_t subject_len;
 };
 
-enum ml_tls_note_kind { ML_NOTE_SESSION, ML_NOTE_KEYLOG, ML_NOTE_STAPLE };
+enum ml_tls_note_kind {
+  ML_NOTE_SESSION,
+  ML_NOTE_KEYLOG,
+  ML_NOTE_STAPLE,
+  ML_NOTE_KEY_UPDATE, /* the peer has new keys, after ml_tls_update_keys has asked it to */
+};
 
 /* Something that happened on the way. Owned by the receiver: ml_tls_note_free. */
 struct ml_tls_note {
@@ -104,6 +111,9 @@ struct ml_tls_options {
                                ml_tls_verify_result tells */
   bool renegotiable;        /* TLS 1.2: the peer may begin a renegotiation (a client's needs
                                ML_ASK_RENEGOTIATION's consent, where asked); else it is declined */
+  int post_handshake_auth;  /* client: enum ml_tls_says, whether to offer that it shows its
+                               certificate when asked for it later (TLS 1.3); where nothing is said:
+                               when it has one */
   bool want_sessions;       /* client: note resumable sessions */
   bool request_staple; /* client: ask for an OCSP response (RFC 6066, 8), and note what comes of
                           it before the handshake is over; not when a session is resumed */

@@ -56,6 +56,10 @@ struct ml_tls_after {
   bool declined;       /* the peer began one and was told no_renegotiation */
   bool forbidden;      /* … which is the end */
   bool renewed;        /* ML_TLS_RENEWED is owed */
+  bool proved;         /* server: the client has finished to say who it is */
+  bool update_awaited; /* ML_NOTE_KEY_UPDATE is */
+  enum { ML_UPDATE_NONE, ML_UPDATE_OURS, ML_UPDATE_BOTH } update; /* as soon as OpenSSL can */
+  unsigned burst;      /* records without data since the input was lent */
   struct ml_buf early; /* cleartext read for an owner who did not want it yet */
 };
 
@@ -71,6 +75,7 @@ struct ml_tls {
   uint32_t asks;
   bool request_cert, reject_unauthorized;
   bool renegotiable;
+  enum ml_tls_says post_handshake_auth;
   bool want_sessions, want_keylog;
   int min_dh_bits;      /* client: refuse less */
   int small_dh_bits;    /* what was refused; 0: nothing */
@@ -143,6 +148,7 @@ void ml_tls_bytes_free(struct ml_tls_bytes *bytes);
  * reference freed). */
 void ml_tls_note_session(struct ml_tls *tls, SSL_SESSION *session);
 void ml_tls_note_keylog(struct ml_tls *tls, const char *line);
+void ml_tls_note_key_update(struct ml_tls *tls);
 
 /* This one is not dropped: -1 when there is no memory. */
 ML_MUST_CHECK int ml_tls_note_staple(struct ml_tls *tls, const uint8_t *response, size_t len);
@@ -164,6 +170,10 @@ void ml_tls_after_open(struct ml_tls *tls);
 /* OpenSSL begins a handshake on an established connection (SSL_CB_HANDSHAKE_START). */
 void ml_tls_after_start(struct ml_tls *tls);
 
+/* The peer's Finished, KeyUpdate has been read. */
+void ml_tls_after_finished(struct ml_tls *tls);
+void ml_tls_after_key_update(struct ml_tls *tls);
+
 /* At the ClientHello of a renegotiation. SSL_CLIENT_HELLO_*. */
 int ml_tls_after_hello(struct ml_tls *tls, int *alert);
 
@@ -172,6 +182,15 @@ enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls);
 
 /* ml_tls_handshake of an established connection. */
 enum ml_tls_result ml_tls_after_handshake(struct ml_tls *tls);
+
+/* ---- tls_post_handshake.c ---- */
+
+/* Writes the KeyUpdate that had to wait. ML_TLS_OK, or ML_TLS_ERROR. */
+enum ml_tls_result ml_tls_update_now(struct ml_tls *tls);
+
+/* Answers a KeyUpdate where OpenSSL puts it off until there is something to write: for a client.
+ * ML_TLS_OK, or ML_TLS_ERROR. */
+enum ml_tls_result ml_tls_answer_update(struct ml_tls *tls);
 
 /* ---- tls_data.c ---- */
 

@@ -26,6 +26,14 @@ void ml_tls_note_session(struct ml_tls *tls, SSL_SESSION *session)
   append_note(tls, note);
 }
 
+void ml_tls_note_key_update(struct ml_tls *tls)
+{
+  struct ml_tls_note *note = calloc(1, sizeof(*note));
+  if (!note) return;
+  note->kind = ML_NOTE_KEY_UPDATE;
+  append_note(tls, note);
+}
+
 void ml_tls_note_keylog(struct ml_tls *tls, const char *line)
 {
   size_t len = strlen(line);

@@ -27,6 +27,13 @@ void ml_tls_adopt_policy(struct ml_tls *tls, const struct ml_tls_context *contex
   ml_tls_demand_certificate(tls);
 }
 
+void ml_tls_offer_certificate(struct ml_tls *tls)
+{
+  bool offered = tls->post_handshake_auth == ML_SAYS_YES;
+  if (tls->post_handshake_auth == ML_SAYS_NOTHING) offered = SSL_get_certificate(tls->ssl) != NULL;
+  SSL_set_post_handshake_auth(tls->ssl, offered);
+}
+
 /* ---- Renegotiation ---- */
 
 /* SSL_OP_NO_RENEGOTIATION stays where the script has set it. */

@@ -14,6 +14,9 @@ void ml_tls_demand_certificate(struct ml_tls *tls);
  * leaves open stays as the server has it. */
 void ml_tls_adopt_policy(struct ml_tls *tls, const struct ml_tls_context *context);
 
+/* Client, about to begin: offers its certificate for later, or not. */
+void ml_tls_offer_certificate(struct ml_tls *tls);
+
 /* Sets the options that say who may begin a renegotiation, and that a server's is a full handshake:
  * again whenever a context has brought its own options along. */
 void ml_tls_permit_renegotiation(struct ml_tls *tls);

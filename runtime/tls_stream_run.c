@@ -199,7 +199,8 @@ static void report_reading(struct ml_tls_stream *s, enum ml_tls_result result, b
   } else if (result == ML_TLS_ASK) {
     ask_owner(s, ml_tls_question(s->tls));
     if (ml_tls_question(s->tls).ask == ML_ASK_NONE) schedule(s);
-  } else if (s->reading && !s->ended && (result == ML_TLS_END || (last && result != ML_TLS_OK))) {
+  } else if (s->reading && !s->ended &&
+             (result == ML_TLS_END || (last && result == ML_TLS_WANT_INPUT))) {
     end_reading(s); /* an owner who stopped meanwhile hears of it after ml_stream_read_start */
   }
 }
@@ -212,6 +213,7 @@ static void run_unread(struct ml_tls_stream *s, const uint8_t *data, size_t len)
   bool wanted = !s->ended && !s->noting && ml_tls_unsettled(s->tls);
   enum ml_tls_result result = wanted ? ml_tls_handshake(s->tls) : ML_TLS_OK;
   if (!input_end(s) || !wanted) return;
+  if (result == ML_TLS_AGAIN) yield(s);
   deliver_received(s, NULL, 0);
   if (!dead(s)) report_reading(s, result, last);
 }
@@ -377,6 +379,7 @@ static void settle(struct ml_tls_stream *s)
   struct ml_buf *out = ml_tls_output(s->tls);
   if (ml_buf_size(out) == 0) ml_buf_free(out);
   if (!s->write_pending && s->held_at == s->held_count) drop_held(s);
+  if (ml_tls_renewed(s->tls)) schedule(s); /* it came about while we wrote */
   ml_tls_stream_update_reading(s);
   ml_tls_stream_watch_deadline(s);
 }

@@ -89,7 +89,7 @@ describe('docs/api/tls.md', function()
 
   it('has a section for every method of a socket', function()
     assert.same(methods('TLSSocket', 'lua/moonlatch/tls/socket.lua', 'lua/moonlatch/tls/socket_facts.lua',
-      'lua/moonlatch/tls/renegotiation.lua'), headed '\n#### socket:(%w+)')
+      'lua/moonlatch/tls/renegotiation.lua', 'lua/moonlatch/tls/post_handshake.lua'), headed '\n#### socket:(%w+)')
   end)
 
   it('has a row for every option of a context', function()

@@ -60,6 +60,7 @@ static inline void side_work(struct side *side)
     enum ml_tls_result result =
         read ? ml_tls_read(side->tls, buffer, size, &n) : ml_tls_handshake(side->tls);
     if (result == ML_TLS_WANT_INPUT || (result == ML_TLS_OK && side->paused) || ended) return;
+    if (result == ML_TLS_AGAIN) continue;
     if (result == ML_TLS_OK) {
       side_log(side, buffer, n);
       continue;

@@ -387,15 +387,17 @@ local function checkNuls(target)
   end
 end
 
--- enum ml_tls_says: an answer, or none.
-local function says(value)
+local M = {}
+
+--- What the native side takes for an option that may be left out (enum ml_tls_says).
+---@param value? boolean
+---@return integer?
+function M.says(value)
   if value == nil then
     return nil
   end
   return value and 2 or 1
 end
-
-local M = {}
 
 --- Whom to ask for a certificate and whether to insist on a good one: nothing to guess about, so a value that is
 --- merely true or merely false raises.
@@ -432,8 +434,8 @@ function M.read(options)
   checkFlag(options, 'allowPartialTrustChain')
   target.partialChain = options.allowPartialTrustChain == true
   M.checkPolicy(options)
-  target.requestCert = says(options.requestCert)
-  target.rejectUnauthorized = says(options.rejectUnauthorized)
+  target.requestCert = M.says(options.requestCert)
+  target.rejectUnauthorized = M.says(options.rejectUnauthorized)
   checkNuls(target)
   return target
 end

@@ -1,5 +1,6 @@
 --- Renegotiation: a second handshake on a connection of TLS 1.2.
 local errors = require 'moonlatch.errors'
+local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local native = require 'moonlatch.native'
 local questions = require 'moonlatch.tls.questions'
 local tls = require 'moonlatch.tls.namespace'
@@ -31,13 +32,6 @@ function ask.renegotiation(socket, token)
   end
 end
 
--- What an option says, if anything.
-local function flag(value)
-  if value ~= nil then
-    return value ~= false
-  end
-end
-
 ---@param TLSSocket moonlatch.Class
 return function(TLSSocket)
   --- Begins another handshake, under TLS 1.2 alone. Of use to a server that wants the client's certificate after all:
@@ -54,11 +48,11 @@ return function(TLSSocket)
   ---@return boolean
   ---@source Node.js tlsSocket.renegotiate(), RFC 5746
   function TLSSocket:renegotiate(options, callback)
-    validate.table(options, 'options')
+    checkPolicy(validate.table(options, 'options'))
     if callback ~= nil then
       validate.func(callback, 'callback')
     end
-    local requestCert, rejectUnauthorized = flag(options.requestCert), flag(options.rejectUnauthorized)
+    local requestCert, rejectUnauthorized = options.requestCert, options.rejectUnauthorized
     return wishes.add(self, function(handle)
       return handle:renegotiate(requestCert, rejectUnauthorized)
     end, callback)

@@ -9,7 +9,7 @@ local keylog = require 'moonlatch.tls.keylog'
 local native = require 'moonlatch.native'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
-local checkPolicy = require('moonlatch.tls.options').checkPolicy
+local contextOptions = require 'moonlatch.tls.options'
 local questions = require 'moonlatch.tls.questions'
 local wishes = require 'moonlatch.tls.wishes'
 local wrap = require 'moonlatch.tls.wrap'
@@ -34,7 +34,7 @@ local TLSSocket = class('TLSSocket', net.Socket)
 
 -- The options that concern one connection, checked and copied. Kept in self._tls.
 local function connectionOptions(options)
-  checkPolicy(options)
+  contextOptions.checkPolicy(options)
   local o = {
     isServer = options.isServer == true,
     server = options.server,
@@ -49,6 +49,9 @@ local function connectionOptions(options)
     handshakeTimeout = options.handshakeTimeout,
   }
   alpn.read(options, o, o.isServer)
+  if options.postHandshakeAuth ~= nil then
+    o.postHandshakeAuth = errors.validate.boolean(options.postHandshakeAuth, 'options.postHandshakeAuth')
+  end
   if options.requestOCSP ~= nil then
     o.requestOCSP = errors.validate.boolean(options.requestOCSP, 'options.requestOCSP')
   end
@@ -131,6 +134,7 @@ function TLSSocket._describe(o)
     rejectUnauthorized = o.rejectUnauthorized,
     requestStaple = o.requestOCSP,
     renegotiable = true,
+    postHandshakeAuth = contextOptions.says(o.postHandshakeAuth),
     wantSessions = not o.isServer,
     servername = sentName(o),
     alpn = o.alpn,
@@ -379,12 +383,14 @@ function TLSSocket:_destroy(err, callback)
     err = nil
   end
   wishes.drop(self, err)
+  self:_onKeyUpdate(err or codes.ERR_SOCKET_CLOSED())
   net.Socket._destroy(self, err, callback)
   wrap.finish(self, err)
 end
 
 require 'moonlatch.tls.socket_facts'(TLSSocket)
 require 'moonlatch.tls.renegotiation'(TLSSocket)
+require 'moonlatch.tls.post_handshake'(TLSSocket)
 
 -- ---- Changing what the handshake will say ----
 
@@ -438,6 +444,9 @@ handlers.register('tls', {
   end,
   renewed = function(owner)
     owner:_onRenewed()
+  end,
+  keyUpdate = function(owner)
+    owner:_onKeyUpdate()
   end,
   ask = function(owner, what, token, subject, session)
     ask[what](owner, token, subject, session)

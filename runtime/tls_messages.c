@@ -1,0 +1,35 @@
+#include "tls_messages.h"
+
+#include "tls_at_hello.h"
+
+static void on_handshake_message(struct ml_tls *tls, const uint8_t *message, size_t len)
+{
+  switch (*message) {
+  case SSL3_MT_CLIENT_HELLO:
+    ml_tls_keep_hello(tls, message, len);
+    break;
+  case SSL3_MT_FINISHED:
+    ml_tls_after_finished(tls);
+    break;
+  case SSL3_MT_KEY_UPDATE:
+    ml_tls_after_key_update(tls);
+    break;
+  default:
+    break;
+  }
+}
+
+static void on_message(int write_p, int version, int content_type, const void *message, size_t len,
+                       SSL *ssl, void *arg)
+{
+  (void)ssl;
+  bool handshake =
+      content_type == SSL3_RT_HANDSHAKE || (content_type == 0 && version == SSL2_VERSION);
+  if (handshake && !write_p && len > 0) on_handshake_message(arg, message, len);
+}
+
+void ml_tls_watch_messages(struct ml_tls *tls)
+{
+  SSL_set_msg_callback(tls->ssl, on_message);
+  SSL_set_msg_callback_arg(tls->ssl, tls);
+}

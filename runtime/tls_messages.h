@@ -1,0 +1,10 @@
+/* The one callback that sees every message of a connection (SSL_set_msg_callback(3)). */
+#ifndef ML_TLS_MESSAGES_H
+#define ML_TLS_MESSAGES_H
+
+#include "tls_engine_internal.h"
+
+/* From now on the messages are seen. A server's are from the start; a client's need not be. */
+void ml_tls_watch_messages(struct ml_tls *tls);
+
+#endif

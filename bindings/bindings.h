@@ -44,12 +44,13 @@ enum ml_event {
   ML_ON_SESSION,    /* (owner, session) TLS client: a session to resume from */
   ML_ON_KEYLOG,     /* (owner, line) */
   ML_ON_STAPLE,     /* (owner, response or nil) TLS client: what the server stapled */
-  ML_ON_CHANGE,     /* (owner, event, name) fs.watch */
-  ML_ON_DROP,       /* (owner, info) a listener refused a connection */
-  ML_ON_OUTGOING,   /* (carrier, bytes) a relay: to be carried away */
-  ML_ON_FINISH,     /* (carrier) a relay: the end is to be */
-  ML_ON_FLOW,       /* (carrier) a relay: bytes are wanted */
-  ML_ON_CLOSED,     /* (carrier) a relay: its owner has closed */
+  ML_ON_PSK,      /* (owner, identity or hint) TLS: returns a pre-shared key, on OpenSSL's stack */
+  ML_ON_CHANGE,   /* (owner, event, name) fs.watch */
+  ML_ON_DROP,     /* (owner, info) a listener refused a connection */
+  ML_ON_OUTGOING, /* (carrier, bytes) a relay: to be carried away */
+  ML_ON_FINISH,   /* (carrier) a relay: the end is to be */
+  ML_ON_FLOW,     /* (carrier) a relay: bytes are wanted */
+  ML_ON_CLOSED,   /* (carrier) a relay: its owner has closed */
   ML_EVENT_COUNT
 };
 

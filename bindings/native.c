@@ -24,6 +24,7 @@ static const char *const event_names[ML_EVENT_COUNT] = {
     [ML_ON_SESSION] = "session",
     [ML_ON_KEYLOG] = "keylog",
     [ML_ON_STAPLE] = "staple",
+    [ML_ON_PSK] = "psk",
     [ML_ON_CHANGE] = "change",
     [ML_ON_DROP] = "drop",
     [ML_ON_OUTGOING] = "outgoing",

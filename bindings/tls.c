@@ -26,6 +26,7 @@ static const struct ml_option options[] = {
     {"servername", ML_OPTION_STRING, FIELD(servername), 0},
     {"alpn", ML_OPTION_BYTES, FIELD(alpn), FIELD(alpn_len)},
     {"npn", ML_OPTION_BYTES, FIELD(npn), FIELD(npn_len)},
+    {"pskHint", ML_OPTION_STRING, FIELD(psk_hint), 0},
     {"session", ML_OPTION_BYTES, FIELD(session), FIELD(session_len)},
     {NULL, ML_OPTION_BOOL, 0, 0},
 };
@@ -197,7 +198,8 @@ static int join(struct ml_handle *h, struct ml_handle *lower, struct ml_tls *tls
   return 0;
 }
 
-/* tls(lower, context, options) → handle | nil, Error. The lower handle is closed by it, its
+/* tls(lower, context, options) → handle | nil, Error. With options.psk the handler `psk` finds
+ * pre-shared keys. The lower handle is closed by it, its
  * connection lives on below the new one. Nothing is sent until start(). */
 static int tls_new(lua_State *L)
 {
@@ -209,6 +211,9 @@ static int tls_new(lua_State *L)
   struct ml_tls_context *context = ml_check_context(L, 2);
   ml_options_read(L, 3, options, &wanted);
   struct ml_handle *h = ml_handle_new(L, CLASS_NAME, ML_CLASS_TLS, sizeof(*h));
+  lua_getfield(L, 3, "psk");
+  if (lua_toboolean(L, -1)) ml_tls_find_psk(&wanted, h);
+  lua_pop(L, 1);
   if (ml_tls_new(&tls, context, &wanted, &err) != 0) return ml_fail(L, &err);
   if (join(h, lower, tls, &err) != 0) return ml_fail(L, &err);
   return 1;

@@ -19,4 +19,7 @@ extern const luaL_Reg ml_tls_facts[];
 /* Methods for an open connection: renegotiate(…), … (tls_after.c) */
 extern const luaL_Reg ml_tls_after_methods[];
 
+/* Makes the owner of `handle` the finder of pre-shared keys. (tls_psk.c) */
+void ml_tls_find_psk(struct ml_tls_options *options, struct ml_handle *handle);
+
 #endif

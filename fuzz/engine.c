@@ -2,8 +2,8 @@
  * changes them, makes some up, and answers questions at any time, late, twice or never.
  *
  * The input is a row of steps: one byte of kind, one of argument, and for made-up bytes the bytes.
- * Its first byte chooses the options. Randomness comes from a generator that starts anew with each
- * input, so a finding repeats.
+ * Its first byte chooses the options, the second the version and what is to be had of pre-shared
+ * keys. Randomness comes from a generator that starts anew with each input, so a finding repeats.
  */
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -106,6 +106,7 @@ struct end {
   struct ml_tls *tls;
   enum ml_tls_state state; /* the furthest so far */
   bool paused;             /* its owner does not read */
+  uint8_t keys;            /* what its finder of pre-shared keys does; 0: there is none */
 };
 
 static void check(struct end *end)
@@ -117,6 +118,29 @@ static void check(struct end *end)
   EXPECT(state >= end->state || asks_again || (open && state >= ML_TLS_OPEN));
   end->state = state;
   if (state == ML_TLS_FAILED) EXPECT(ml_tls_error(end->tls) && ml_tls_error(end->tls)->code[0]);
+}
+
+/* Finders that know the key of everybody, another one, or none, that fail, and that go on meanwhile
+ * with what looks like more input. */
+static int find_key(void *user, struct ml_tls_psk *psk, struct ml_error *err)
+{
+  struct end *end = user;
+  if (end->keys & 8) {
+    uint8_t nothing[16];
+    size_t n = sizeof(nothing);
+    EXPECT(ml_tls_input(end->tls, nothing, 0) == 0);
+    EXPECT(ml_tls_handshake(end->tls) == ML_TLS_WANT_INPUT);
+    EXPECT(ml_tls_read(end->tls, nothing, n, &n) == ML_TLS_WANT_INPUT);
+    EXPECT(ml_tls_input_end(end->tls) == 0);
+  }
+  if (end->keys & 4) {
+    ml_error_misuse(err, "ERR_FUZZ", "no key");
+    return -1;
+  }
+  if (end->keys & 16) return 0;
+  strcpy(psk->identity, "fuzz");
+  psk->key_len = strlen(strcpy((char *)psk->key, end->keys & 2 ? "another" : "key"));
+  return 0;
 }
 
 static void keep(struct session *session, SSL_SESSION *made)
@@ -188,7 +212,7 @@ static void carry(struct end *from, struct end *to, size_t limit, uint8_t change
 /* Data of any kind for the questions that it answers. */
 static struct ml_slice data_for(int version, uint8_t how)
 {
-  static const char *const texts[] = {NULL, "h2", "http/1.1", "\x30\x82\x01"};
+  static const char *const texts[] = {NULL, "h2", "key", "\x30\x82\x01"};
   const char *text = texts[how / 4 % 4];
   if (how & 16) {
     const struct session *session = &stored[how & 32 ? (version + 1) % VERSIONS : version];
@@ -318,7 +342,7 @@ static void step(struct end ends[2], int version, uint8_t kind, uint8_t arg)
   check(two);
 }
 
-static struct ml_tls *open_end(bool server, uint8_t flags, int version)
+static void open_end(struct end *end, bool server, uint8_t flags, int version)
 {
   static const uint8_t alpn[] = "\x02h2\x08http/1.1";
   struct ml_error err;
@@ -340,9 +364,14 @@ static struct ml_tls *open_end(bool server, uint8_t flags, int version)
     options.session = brought[version].der;
     options.session_len = brought[version].len;
   }
-  struct ml_tls *tls;
-  EXPECT(ml_tls_new(&tls, contexts[version], &options, &err) == 0);
-  return tls;
+  if (end->keys) {
+    options.psk = find_key;
+    options.psk_user = end;
+    options.psk_hint = "fuzz";
+  }
+  EXPECT(ml_tls_new(&end->tls, contexts[version], &options, &err) == 0);
+  /* With certificates of other kinds at hand nobody would choose keys under TLS 1.2. */
+  if (end->keys & 1 && !server) EXPECT(SSL_set_cipher_list(ml_tls_ssl(end->tls), "PSK") == 1);
 }
 
 /* Answers as an owner does who wants the handshake to succeed. */
@@ -360,8 +389,9 @@ static void agree(struct end *end, struct session *session)
 /* A client's first visit, and what is left of it. */
 static void make_sessions(int version)
 {
-  struct end ends[2] = {{.tls = open_end(true, version != WITH_TICKETS, version)},
-                        {.tls = open_end(false, 0, version)}};
+  struct end ends[2] = {{0}, {0}};
+  open_end(&ends[0], true, version != WITH_TICKETS, version);
+  open_end(&ends[1], false, 0, version);
   for (int i = 0; i < 20; i++) {
     carry(&ends[1], &ends[0], SIZE_MAX, 0);
     agree(&ends[0], &stored[version]);
@@ -393,8 +423,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   if (size < 2) return 0;
   fuzz_random_start();
   int version = data[1] % VERSIONS;
-  struct end ends[2] = {{.tls = open_end(true, data[0], version)},
-                        {.tls = open_end(false, data[0], version)}};
+  /* Keys that go wrong are one end's alone: the client's, with the highest bit. */
+  uint8_t keys = data[1] / VERSIONS % 32, only = data[1] & 128 ? keys & 1 : keys;
+  struct end ends[2] = {{.keys = only}, {.keys = data[1] & 128 ? keys : keys & 1}};
+  for (int i = 0; i < 2; i++)
+    open_end(&ends[i], i == 0, data[0], version);
   feed(&ends[1], NULL, 0);
   size_t at = 2;
   while (size - at >= 2) {

@@ -9,6 +9,7 @@
 #include "tls_alpn.h"
 #include "tls_hello.h"
 #include "tls_policy.h"
+#include "tls_psk.h"
 #include "tls_sessions.h"
 
 /* ---- The hello ---- */
@@ -91,7 +92,8 @@ static int take_context(struct ml_tls *tls, SSL *ssl)
   tls->name_used = true;
   ml_tls_adopt_policy(tls, context);
   struct ml_error err;
-  if (ml_tls_context_apply(context, ssl, ml_tls_policy(tls), &err) != 0) {
+  if (ml_tls_context_apply(context, ssl, ml_tls_policy(tls), &err) != 0 ||
+      ml_tls_psk_apply(tls, &err) != 0) {
     ml_tls_set_error(tls, &err);
     tls->pause.refused = true;
     return -1;
@@ -111,12 +113,14 @@ static const struct {
   enum ml_tls_ask ask;
   /* Asks, unless the hello gives no reason to: ML_STEP_*. */
   int (*begin)(struct ml_tls *, SSL *);
-  /* Uses the answer. -1: internal_error for the peer, the reason is OpenSSL's or the engine's. */
+  /* Uses the answer. 0, or ML_STEP_AGAIN to begin once more. -1: internal_error for the peer, the
+   * reason is OpenSSL's or the engine's. */
   int (*end)(struct ml_tls *, SSL *);
 } steps[] = {
     {ML_ASK_CONTEXT, ask_context, take_context},
     {ML_ASK_SESSION, ml_tls_ask_session, ml_tls_take_session},
     {ML_ASK_ALPN, ml_tls_ask_alpn, ml_tls_take_alpn},
+    {ML_ASK_PSK, ml_tls_ask_psk, ml_tls_take_psk},
 };
 #define STEPS (sizeof(steps) / sizeof(*steps))
 
@@ -148,7 +152,9 @@ static int decide(struct ml_tls *tls, SSL *ssl, int *alert)
       if (begun == ML_STEP_NEEDLESS) continue;
     }
     if (tls->pause.phase == ML_PAUSE_ASKED) return SSL_CLIENT_HELLO_RETRY;
-    if (end_step(tls, ssl, alert) != 0) return SSL_CLIENT_HELLO_ERROR;
+    int ended = end_step(tls, ssl, alert);
+    if (ended == ML_STEP_FAILED) return SSL_CLIENT_HELLO_ERROR;
+    if (ended == ML_STEP_AGAIN) tls->hello_step--;
   }
   tls->hello_decided = true;
   if (!ml_tls_asks(tls, ML_ASK_STAPLE)) ml_tls_bytes_free(&tls->hello);

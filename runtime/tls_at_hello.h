@@ -5,8 +5,8 @@
 #include "tls_engine_internal.h"
 #include "tls_hello.h"
 
-/* How a question at the ClientHello begins. */
-enum { ML_STEP_FAILED = -1, ML_STEP_ASKED = 0, ML_STEP_NEEDLESS = 1 };
+/* How a question at the ClientHello begins, and how it ends when there is another one to ask. */
+enum { ML_STEP_FAILED = -1, ML_STEP_ASKED = 0, ML_STEP_NEEDLESS = 1, ML_STEP_AGAIN = 2 };
 
 /* Reads the ClientHello that OpenSSL is at, for steps too: what `hello` points to is there until
  * all questions have been answered. -1, with the reason raised: see ml_tls_hello_parse. */

@@ -3,6 +3,7 @@
 #include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
+#include "tls_psk.h"
 #include "tls_sessions.h"
 #include "tls_staple.h"
 
@@ -144,5 +145,16 @@ void ml_tls_install_keylog(SSL_CTX *ssl)
 void ml_tls_install_npn(SSL_CTX *ssl, bool on)
 {
   SSL_CTX_set_next_proto_select_cb(ssl, on ? ml_tls_on_npn_select : NULL, NULL);
+}
+#endif
+
+#ifndef OPENSSL_NO_PSK
+void ml_tls_install_psk(SSL *ssl, bool server)
+{
+  /* On a server for SSL_get1_supported_ciphers(3) alone, which leaves such suites out without. */
+  SSL_set_psk_client_callback(ssl, ml_tls_on_psk_client);
+  if (!server) return;
+  SSL_set_psk_find_session_callback(ssl, ml_tls_on_psk_find);
+  SSL_set_psk_server_callback(ssl, ml_tls_on_psk_server);
 }
 #endif

@@ -16,4 +16,8 @@ void ml_tls_install_keylog(SSL_CTX *ssl);
  * context that has it sends the extension. */
 void ml_tls_install_npn(SSL_CTX *ssl, bool on);
 
+/* On the connections whose owners have keys: with these there a client offers cipher suites with
+ * keys, and a server of TLS 1.3 prefers suites with SHA-256. */
+void ml_tls_install_psk(SSL *ssl, bool server);
+
 #endif

@@ -84,6 +84,7 @@ static size_t take_early(struct ml_tls *tls, uint8_t *buffer, size_t size)
 enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done)
 {
   if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
+  if (tls->calling) return ML_TLS_WANT_INPUT;
   if (ml_buf_size(&tls->after.early) > 0) {
     *done = take_early(tls, buffer, size);
     return ML_TLS_OK;
@@ -99,7 +100,7 @@ enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size,
  * reads for them, and takes data of the peer's that comes first for a violation. */
 static bool can_write(const struct ml_tls *tls)
 {
-  if (ml_tls_renegotiating(tls)) return false;
+  if (ml_tls_renegotiating(tls) || tls->calling) return false;
   return !(tls->state == ML_TLS_OPEN && tls->after.granted); /* it is about to begin */
 }
 

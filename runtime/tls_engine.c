@@ -14,6 +14,7 @@
 #include "tls_explain.h"
 #include "tls_messages.h"
 #include "tls_policy.h"
+#include "tls_psk.h"
 #include "tls_sessions.h"
 #include "tls_staple.h"
 
@@ -210,7 +211,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   SSL_set_app_data(tls->ssl, tls);
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
   ml_tls_permit_renegotiation(tls);
-  if (ml_tls_alpn_set_up(tls, options, err) != 0 ||
+  if (ml_tls_alpn_set_up(tls, options, err) != 0 || ml_tls_psk_set_up(tls, options, err) != 0 ||
       (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0)) {
     ml_tls_free(tls);
     return -1;
@@ -233,6 +234,7 @@ static void free_notes(struct ml_tls *tls)
 void ml_tls_free(struct ml_tls *tls)
 {
   if (!tls) return;
+  assert(!tls->calling);
   SSL_free(tls->ssl); /* and the BIO */
   ml_buf_free(&tls->io.out);
   ml_buf_free(&tls->kept);
@@ -247,6 +249,7 @@ void ml_tls_free(struct ml_tls *tls)
   ml_tls_context_unref(tls->context);
   ml_tls_context_unref(tls->initial_context);
   ml_tls_alpn_free(tls);
+  ml_tls_psk_free(tls);
   free(tls->servername);
   if (tls->error != &no_memory) free(tls->error);
   free(tls);
@@ -294,9 +297,9 @@ size_t ml_tls_input_kept(const struct ml_tls *tls)
 
 /* ---- Handshake ---- */
 
-/* A resumed handshake skips verification, so what the session carries is judged here, before our
- * last flight is given to the caller. OpenSSL cannot be made to send an alert at this point; the
- * connection just ends. */
+/* A handshake that resumes a session or goes by a key skips verification, so what the session
+ * carries is judged here, before our last flight is given to the caller. OpenSSL cannot be made to
+ * send an alert at this point; the connection just ends. */
 static enum ml_tls_result refuse_resumption(struct ml_tls *tls, long verdict)
 {
   struct ml_error err;
@@ -347,13 +350,15 @@ static enum ml_tls_result judge_resumption(struct ml_tls *tls)
   bool absent;
   long verdict = ml_tls_verify_result(tls, &absent);
   if (tls->server) {
-    if (tls->request_cert && tls->reject_unauthorized && (absent || verdict != X509_V_OK))
+    if (tls->request_cert && tls->reject_unauthorized && verdict != X509_V_OK)
       return refuse_resumption(tls, verdict);
     return open_connection(tls);
   }
   bool chain_good = verdict == X509_V_OK || verdict == X509_V_ERR_HOSTNAME_MISMATCH;
   if (!chain_good && tls->reject_unauthorized) return refuse_resumption(tls, verdict);
-  if (!chain_good || absent || !ml_tls_asks(tls, ML_ASK_IDENTITY)) return open_connection(tls);
+  bool nothing_to_compare = absent && SSL_session_reused(tls->ssl);
+  if (!chain_good || nothing_to_compare || !ml_tls_asks(tls, ML_ASK_IDENTITY))
+    return open_connection(tls);
   tls->candidate = SSL_get1_peer_certificate(tls->ssl);
   if (ml_tls_ask(tls, ML_ASK_IDENTITY, NULL, 0) != 0) return ml_tls_fail(tls);
   ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);
@@ -388,7 +393,7 @@ static enum ml_tls_result advance(struct ml_tls *tls)
   case SSL_ERROR_NONE:
     ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
     ml_tls_sessions_note_renewal(tls);
-    if (SSL_session_reused(tls->ssl)) return judge_resumption(tls);
+    if (SSL_session_reused(tls->ssl) || ml_tls_psk_proves_peer(tls)) return judge_resumption(tls);
     return open_connection(tls);
   case SSL_ERROR_WANT_READ:
     if (tls->hello_decided) ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
@@ -413,6 +418,7 @@ static enum ml_tls_result advance(struct ml_tls *tls)
 enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
 {
   if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
+  if (tls->calling) return ML_TLS_WANT_INPUT;
   if (ml_tls_established(tls)) return ml_tls_after_handshake(tls);
   if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
   if (tls->state == ML_TLS_START) {

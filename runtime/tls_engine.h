@@ -101,6 +101,28 @@ struct ml_tls_note {
   char line[];
 };
 
+#define ML_PSK_KEY_MAX 256      /* bytes; what every OpenSSL since 1.1.0 takes */
+#define ML_PSK_IDENTITY_MAX 128 /* bytes (RFC 4279, 5.3: at least that) */
+
+/* A key that both ends had before. */
+struct ml_tls_psk {
+  const char *given; /* server: the client's identity. Client: the server's hint, NULL when there
+                        is none, and always under TLS 1.3 */
+  char identity[ML_PSK_IDENTITY_MAX + 1]; /* client: to be filled, NUL-terminated */
+  uint8_t key[ML_PSK_KEY_MAX];            /* to be filled */
+  size_t key_len;                         /* 0: none */
+};
+
+/* Finds a key. 0, or -1 with err filled, which ends the handshake with that error.
+ *
+ * This is the one place where the engine calls its owner, and it does so on OpenSSL's stack. A
+ * server of TLS 1.2 learns the identity from the ClientKeyExchange, a client needs the key while
+ * one of its messages is being made, and OpenSSL cannot suspend at either
+ * (SSL_CTX_set_psk_server_callback(3), SSL_CTX_set_psk_client_callback(3)). Within the call the
+ * engine may not be freed; ml_tls_input keeps what it is given, and calls that would take the
+ * connection on return ML_TLS_WANT_INPUT and do nothing. */
+typedef int ml_tls_psk_fn(void *user, struct ml_tls_psk *psk, struct ml_error *err);
+
 struct ml_tls_options {
   bool server;
   uint32_t
@@ -125,6 +147,9 @@ struct ml_tls_options {
   size_t alpn_len;
   const uint8_t *npn; /* the same for NPN, under TLS 1.2 and below. Copied. */
   size_t npn_len;
+  ml_tls_psk_fn *psk; /* keys; NULL: none. Servers are asked by ML_ASK_PSK instead under TLS 1.3 */
+  void *psk_user;
+  const char *psk_hint;   /* server: for TLS 1.2 clients; NULL: none. Copied. */
   const uint8_t *session; /* client: an earlier session, DER; NULL: none */
   size_t session_len;
 };
@@ -200,6 +225,10 @@ ML_MUST_CHECK int ml_tls_show_identity(struct ml_tls *tls, const struct ml_tls_c
  */
 bool ml_tls_requests_certificate(const struct ml_tls *tls);
 
+/* The owner is going and the engine stays: ml_tls_options.psk is not called any more, and finds no
+ * keys. */
+void ml_tls_psk_disown(struct ml_tls *tls);
+
 /* Answers ML_ASK_IDENTITY. Not acceptable and reject_unauthorized: bad_certificate goes to the peer
  * and the error is HOSTNAME_MISMATCH. */
 int ml_tls_answer_identity(struct ml_tls *tls, uint32_t token, bool acceptable);
@@ -244,7 +273,8 @@ const uint8_t *ml_tls_npn_protocol(const struct ml_tls *tls, size_t *len);
 
 /* X509_V_OK or X509_V_ERR_*: the verdict on the peer's chain (SSL_get_verify_result(3)). On a
  * server whose client gave no certificate: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, Node's choice,
- * with *absent set. */
+ * with *absent set. A peer that has proved itself by a pre-shared key has none either, and is
+ * X509_V_OK. */
 long ml_tls_verify_result(const struct ml_tls *tls, bool *absent);
 
 /* The peer's certificate, during ML_ASK_IDENTITY too; NULL when there is none. The engine's

@@ -91,6 +91,8 @@ struct ml_tls {
   struct ml_tls_bytes hello;              /* the ClientHello, while it is of use */
   struct ml_tls_offer offer;              /* server; for the error message, should it come to it */
   struct ml_tls_protocols protocols;
+  struct ml_tls_psk_state *psk; /* tls_psk.c; NULL: the owner has no keys */
+  bool calling;                 /* the owner is being asked for a key within a call of OpenSSL's */
 
   SSL_SESSION *earlier; /* what the client came with; on a server, the answer to ML_ASK_SESSION.
                            Until the handshake is over, as the next two. */

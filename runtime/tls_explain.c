@@ -6,6 +6,8 @@
 
 #include "tls_engine_internal.h"
 #include "tls_hello.h"
+#include "tls_policy.h"
+#include "tls_psk.h"
 
 /* ---- Names ---- */
 
@@ -164,20 +166,11 @@ static void protocol_list(struct text *text, const struct ml_tls_bytes *list)
 
 /* ---- What we have ---- */
 
-static bool enabled(SSL *ssl, int version)
-{
-  static const uint64_t off[] = {SSL_OP_NO_TLSv1, SSL_OP_NO_TLSv1_1, SSL_OP_NO_TLSv1_2,
-                                 SSL_OP_NO_TLSv1_3};
-  long min = SSL_get_min_proto_version(ssl), max = SSL_get_max_proto_version(ssl);
-  if (version < min || (max != 0 && version > max)) return false;
-  return (SSL_get_options(ssl) & off[version - TLS1_VERSION]) == 0;
-}
-
 static void our_versions(struct text *text, SSL *ssl)
 {
   begin(text, "versions");
   for (int version = TLS1_VERSION; version <= TLS1_3_VERSION; version++)
-    if (enabled(ssl, version)) item(text, ml_tls_version_name(version), text->size);
+    if (ml_tls_speaks(ssl, version)) item(text, ml_tls_version_name(version), text->size);
   end(text);
 }
 
@@ -282,6 +275,20 @@ static void their_sigalgs(struct text *text, SSL *ssl)
   end(text);
 }
 
+/* A server without certificates needs a key that it knows, and a suite with the key's hash. */
+static void their_keys(struct text *text, const struct ml_tls *tls)
+{
+  char number[24];
+  bool known;
+  unsigned unknown = ml_tls_psk_asked(tls, &known);
+  if (unknown == 0 && !known) return;
+  begin(text, "pre-shared keys");
+  snprintf(number, sizeof(number), "%u unknown", unknown);
+  if (unknown > 0) item(text, number, text->size);
+  if (known) item(text, "1 for suites with SHA-256", text->size);
+  end(text);
+}
+
 /* ---- Which of it matters ---- */
 
 enum {
@@ -332,8 +339,8 @@ static bool has_common_version(const struct ml_tls *tls)
   bool found = false;
   for (unsigned i = 0; tls->server && i < tls->offer.count; i++) {
     int version = tls->offer.versions[i];
-    found = found ||
-            (version >= TLS1_VERSION && version <= TLS1_3_VERSION && enabled(tls->ssl, version));
+    found = found || (version >= TLS1_VERSION && version <= TLS1_3_VERSION &&
+                      ml_tls_speaks(tls->ssl, version));
   }
   return found;
 }
@@ -352,6 +359,7 @@ static void describe_us(struct ml_tls *tls, unsigned topics, struct text *text)
 /* A client learns of its server's choices only what the server chose to say. */
 static void describe_peer(struct ml_tls *tls, unsigned topics, struct text *text)
 {
+  if (topics & CERTIFICATES) their_keys(text, tls);
   if (topics & SIGALGS) their_sigalgs(text, tls->ssl);
   if (!tls->server || tls->alert_from == ML_ALERT_PEER) return;
   if (topics & VERSIONS && tls->offer.count > 0) their_versions(text, &tls->offer);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tls_engine_internal.h"
+#include "tls_psk.h"
 
 /* ---- Notes ---- */
 
@@ -110,7 +111,8 @@ long ml_tls_verify_result(const struct ml_tls *tls, bool *absent)
   *absent = ml_tls_peer_certificate(tls) == NULL;
   /* A chain that was refused within the handshake is not there any more either. */
   if (tls->verify_result != X509_V_OK) return tls->verify_result;
-  if (*absent) return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
+  if (*absent)
+    return ml_tls_psk_proves_peer(tls) ? X509_V_OK : X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
   return SSL_get_verify_result(tls->ssl);
 }
 

@@ -241,3 +241,12 @@ int ml_tls_hello_parse(struct ml_tls_hello *hello, const uint8_t *message, size_
     return SSL_R_LENGTH_MISMATCH;
   return read_extensions(hello, alert);
 }
+
+bool ml_tls_hello_offers(const struct ml_tls_hello *hello, uint16_t version)
+{
+  struct ml_slice rest = hello->versions;
+  uint16_t listed;
+  while (ml_tls_hello_next_number(&rest, &listed))
+    if (listed == version) return true;
+  return false;
+}

@@ -47,6 +47,9 @@ struct ml_tls_hello {
  * malformed server name, an extension read here that came twice. *hello is then of no use. */
 int ml_tls_hello_parse(struct ml_tls_hello *hello, const uint8_t *message, size_t len, int *alert);
 
+/* Whether the client lists `version` (0x0304 for TLS 1.3) among those that it speaks. */
+bool ml_tls_hello_offers(const struct ml_tls_hello *hello, uint16_t version);
+
 /* The value is GREASE: 0x0a0a, 0x1a1a, … */
 static inline bool ml_tls_is_grease(unsigned value)
 {

@@ -44,6 +44,17 @@ void ml_tls_permit_renegotiation(struct ml_tls *tls)
   SSL_set_options(tls->ssl, options);
 }
 
+/* ---- Versions ---- */
+
+bool ml_tls_speaks(SSL *ssl, int version)
+{
+  static const uint64_t off[] = {SSL_OP_NO_TLSv1, SSL_OP_NO_TLSv1_1, SSL_OP_NO_TLSv1_2,
+                                 SSL_OP_NO_TLSv1_3};
+  long min = SSL_get_min_proto_version(ssl), max = SSL_get_max_proto_version(ssl);
+  if (version < min || (max != 0 && version > max)) return false;
+  return (SSL_get_options(ssl) & off[version - TLS1_VERSION]) == 0;
+}
+
 /* ---- The size of a key exchange ---- */
 
 /* SSL_CTX_set_security_callback(3). OpenSSL asks about the server's key as soon as it has read it:

@@ -21,6 +21,9 @@ void ml_tls_offer_certificate(struct ml_tls *tls);
  * again whenever a context has brought its own options along. */
 void ml_tls_permit_renegotiation(struct ml_tls *tls);
 
+/* Whether `version` (TLS1_VERSION…) is among those that this end speaks. */
+bool ml_tls_speaks(SSL *ssl, int version);
+
 /* Client: refuses a finite-field key exchange of fewer bits. */
 void ml_tls_demand_dh_size(struct ml_tls *tls, int bits);
 

@@ -6,6 +6,8 @@
 
 #include "tls_at_hello.h"
 #include "tls_hello.h"
+#include "tls_policy.h"
+#include "tls_psk.h"
 #include "tls_tickets.h"
 
 DEFINE_STACK_OF(SSL_SESSION)
@@ -52,23 +54,6 @@ static void limit(const struct ml_tls *tls, SSL_SESSION *session)
 
 /* ---- What a server resumes ---- */
 
-static bool may_speak_tls13(const SSL *ssl)
-{
-  SSL *mutable = (SSL *)(uintptr_t)ssl; /* for SSL_ctrl, which changes nothing here */
-  long least = SSL_get_min_proto_version(mutable), most = SSL_get_max_proto_version(mutable);
-  return (SSL_get_options(ssl) & SSL_OP_NO_TLSv1_3) == 0 && least <= TLS1_3_VERSION &&
-         (most == 0 || most >= TLS1_3_VERSION);
-}
-
-static bool asks_for_tls13(const struct ml_tls_hello *hello)
-{
-  struct ml_slice rest = hello->versions;
-  uint16_t version;
-  while (ml_tls_hello_next_number(&rest, &version))
-    if (version == TLS1_3_VERSION) return true;
-  return false;
-}
-
 /* Before TLS 1.3, whether OpenSSL goes by the ticket and leaves the session id alone. */
 static bool goes_by_ticket(const struct ml_tls_hello *hello, const SSL *ssl)
 {
@@ -95,7 +80,7 @@ int ml_tls_ask_session(struct ml_tls *tls, SSL *ssl)
   int alert;
   if (lifetime(tls) < 0) return ML_STEP_NEEDLESS;
   if (ml_tls_read_hello(tls, &hello, &alert) != 0) return ML_STEP_FAILED;
-  bool tls13 = may_speak_tls13(ssl) && asks_for_tls13(&hello);
+  bool tls13 = ml_tls_speaks(ssl, TLS1_3_VERSION) && ml_tls_hello_offers(&hello, TLS1_3_VERSION);
   struct ml_slice id = find_id(&hello, ssl, tls13);
   if (id.len == 0) return ML_STEP_NEEDLESS;
   /* OpenSSL takes an identity for an id, or else for a ticket. */
@@ -116,11 +101,12 @@ int ml_tls_take_session(struct ml_tls *tls, SSL *ssl)
 }
 
 /* Whether a session proves less than this server asks for: it was made where clients need no
- * certificate. (One whose certificate did not verify is judge_resumption's to refuse.) */
+ * certificate, and without a key. (One whose certificate did not verify is judge_resumption's to
+ * refuse.) */
 static bool proves_too_little(const struct ml_tls *tls, SSL_SESSION *session)
 {
   return tls->server && tls->request_cert && tls->reject_unauthorized &&
-         SSL_SESSION_get0_peer(session) == NULL;
+         SSL_SESSION_get0_peer(session) == NULL && !ml_tls_psk_session(session);
 }
 
 /* Asked once for each ClientHello. OpenSSL judges the session's age and its id context; under TLS

@@ -327,6 +327,7 @@ struct ml_tls_stream *ml_tls_stream_new(struct ml_stream *lower, struct ml_tls *
   if (lower->ops == &ops) {
     self_of(lower)->tls_events = &below_events;
     ml_tls_decline_renegotiation(self_of(lower)->tls); /* whoever would be asked has gone */
+    ml_tls_psk_disown(self_of(lower)->tls);
   }
   lower->events = &lower_events;
   lower->user = s;

@@ -48,6 +48,13 @@ void ml_ticket_ring_free(struct ml_ticket_ring *ring)
   *ring = (struct ml_ticket_ring){0};
 }
 
+bool ml_ticket_ring_opens(const struct ml_ticket_ring *ring, const uint8_t *ticket, size_t len)
+{
+  for (size_t i = 0; i < ring->count && len >= sizeof(ring->keys->name); i++)
+    if (memcmp(ticket, ring->keys[i].name, sizeof(ring->keys[i].name)) == 0) return true;
+  return false;
+}
+
 /* ---- Sealing and opening ---- */
 
 /* Looked up once: with EVP_aes_128_cbc() OpenSSL would look it up for every ticket. */

@@ -11,6 +11,7 @@
 #define ML_TLS_TICKETS_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tls_context.h"
@@ -35,6 +36,9 @@ ML_MUST_CHECK int ml_ticket_ring_set(struct ml_ticket_ring *ring, const uint8_t 
 
 /* Forgets the keys. */
 void ml_ticket_ring_free(struct ml_ticket_ring *ring);
+
+/* Whether a ticket, or what may be one, bears the name of one of the keys. */
+bool ml_ticket_ring_opens(const struct ml_ticket_ring *ring, const uint8_t *ticket, size_t len);
 
 /* The keys of `context`, which owns them. */
 const struct ml_ticket_ring *ml_tls_context_tickets(const struct ml_tls_context *context);

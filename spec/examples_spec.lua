@@ -105,6 +105,43 @@ describe('examples/mutual_tls.lua', function()
   end))
 end)
 
+describe('examples/psk.lua', function()
+  it('welcomes whom it knows, and turns away a wrong key and a stranger', P.test({}, function(await, files)
+    local status, stdout, stderr = ended(await, start('psk', files.dir))
+    assert.equal('', stderr)
+    assert.equal(0, status)
+    local lines = {}
+    for line in stdout:gsub('port %d+', 'port'):gmatch('[^\n]+') do
+      lines[#lines + 1] = line
+    end
+    assert.same({ 'listening on port', 'server: who is lamp?', 'lamp: authorized: true', 'lamp: welcome' },
+      { unpack(lines, 1, 4) })
+    -- The two ends of a refusal are two events: which is told first is open.
+    table.sort(lines)
+    assert.same({
+      'door: ERR_SSL_SSLV3_ALERT_ILLEGAL_PARAMETER',
+      'lamp: authorized: true',
+      'lamp: welcome',
+      'listening on port',
+      'server: turned away: ERR_SSL_BINDER_DOES_NOT_VERIFY',
+      'server: turned away: ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM',
+      'server: who is door?',
+      'server: who is lamp?',
+      'server: who is stranger?',
+      'stranger: ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE',
+    }, lines)
+  end))
+
+  it('says how openssl can be the lamp', P.test({}, function(await, files)
+    local server, port = startServer(await, 'psk', files.dir, { 0 })
+    local key = P.waitFor(await, server, 'stdout', '%-psk (%x+) %-psk_identity lamp\n')
+    local _, stdout = P.run(await, { 'openssl', 's_client', '-connect', '127.0.0.1:' .. port, '-psk', key,
+      '-psk_identity', 'lamp', '-ign_eof' })
+    assert.matches('\nwelcome\n', stdout)
+    P.stop(await, server)
+  end))
+end)
+
 describe('examples/sni_router_async.lua', function()
   it('leads two names to their services, and turns away a third and a client it will not have', P.test({}, function(
       await, files)

@@ -39,7 +39,7 @@ local function record(server, client, ofServer, ofClient, over)
     learn(ofClient, client)
   end)
   client:on('data', function(data)
-    ofClient.data = data
+    ofClient.data = (ofClient.data or '') .. data
   end)
   client:on('session', function(session)
     ofClient.session = session

@@ -5,6 +5,7 @@
 //   MAX_VERSION             "TLSv1.2"
 //   REJECT=no               rejectUnauthorized: false
 //   OCSP=yes                requestOCSP; what comes is told in hexadecimal digits
+//   PSK, IDENTITY           a pre-shared key in hexadecimal, and whose it is; CIPHERS to go with it
 //   RESUME=yes              connects a second time with the session of the first
 //
 // It sends "hello from node" and waits for the same, and prints facts as "name=value" lines.
@@ -18,12 +19,24 @@ function tell(name, value) {
   console.log(`${name}=${value}`);
 }
 
+function keyOptions() {
+  return {
+    pskCallback(hint) {
+      tell('hint', hint);
+      return { psk: Buffer.from(env.PSK, 'hex'), identity: env.IDENTITY };
+    },
+    checkServerIdentity() {},
+  };
+}
+
 function visit(session, done) {
   const socket = tls.connect({
     host: '127.0.0.1',
     port: Number(env.PORT),
     servername: env.SERVERNAME || 'localhost',
     ca: env.CA,
+    ciphers: env.CIPHERS || undefined,
+    ...(env.PSK ? keyOptions() : {}),
     cert: env.CERT,
     key: env.KEY,
     maxVersion: env.MAX_VERSION || undefined,

@@ -7,6 +7,7 @@
 //   TICKET_KEYS             48 bytes, in hexadecimal digits
 //   SESSION_ID_CONTEXT      a string
 //   STAPLE                  the OCSP response, in hexadecimal digits; "none" answers with none
+//   PSK, IDENTITY, HINT     a pre-shared key in hexadecimal, and whose it is; CIPHERS to go with it
 //   REQUEST_CERT=yes        asks for client certificates; REJECT=no takes bad ones too
 //
 // Prints "port=…" when it listens. It ends when its standard input does.
@@ -23,6 +24,10 @@ const server = tls.createServer({
   cert: env.CERT,
   key: env.KEY,
   ca: env.CA || undefined,
+  ciphers: env.CIPHERS || undefined,
+  pskCallback: env.PSK ? (socket, identity) => (identity === env.IDENTITY ? Buffer.from(env.PSK, 'hex') : null)
+    : undefined,
+  pskIdentityHint: env.HINT || undefined,
   maxVersion: env.MAX_VERSION || undefined,
   ALPNProtocols: env.ALPN ? env.ALPN.split(',') : undefined,
   ticketKeys: env.TICKET_KEYS ? Buffer.from(env.TICKET_KEYS, 'hex') : undefined,

@@ -231,7 +231,7 @@ function M.ownClientEcho(await, port, options, text, expected)
         protocol = socket:getProtocol(),
         alpn = socket.alpnProtocol,
         reused = socket:isSessionReused(),
-        cn = socket:getPeerCertificate().subject.CN,
+        cn = (socket:getPeerCertificate().subject or {}).CN,
         bits = socket:getPeerCertificate().bits,
       }
       socket:write(text)

@@ -205,9 +205,11 @@ describe('ALPNCallback', function()
 
   it('may stay without an answer until the handshake times out', spec.coroutine(function(await)
     local late
-    local ofServer, ofClient = M.meet(await, { handshakeTimeout = 50, ALPNCallback = function(_, callback)
-      late = callback
-    end }, { ALPNProtocols = { 'a' } })
+    local function callback(_, answer)
+      late = answer
+    end
+    local ofServer, ofClient = M.meet(await, { handshakeTimeout = 200 * spec.slowness, ALPNCallback = callback },
+      { ALPNProtocols = { 'a' } })
     assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', ofServer.error.code)
     assert.equal('ECONNRESET', ofClient.error.code)
     late(nil, 'a')

@@ -74,7 +74,7 @@ function questions.ask.alpn(socket, token, list)
       questions.refuse(socket, token, codes.ERR_TLS_ALPN_CALLBACK_INVALID_RESULT(chosen, offered))
     end
   end
-  bothForms.call(socket, token, socket._tls.ALPNCallback, answer, {
+  bothForms.call(socket._tls.ALPNCallback, answer, {
     servername = socket._handle:servername() or false,
     protocols = names(list), -- the script's own, to do with as it likes
   })

@@ -2,7 +2,6 @@
 --- function that they get behind their arguments, now or later.
 local errors = require 'moonlatch.errors'
 local parameters = require 'moonlatch.tls.parameters'
-local questions = require 'moonlatch.tls.questions'
 
 local select, xpcall = select, xpcall
 
@@ -15,15 +14,13 @@ local function answersLater(callback, position, returned)
   return count >= position or vararg and returned == 0
 end
 
---- Calls `callback` with the arguments and a function behind them. `answer(err, value)` gets whichever answer comes;
---- the native side takes the first. What the callback raises ends the handshake.
----@param socket tls.TLSSocket
----@param token integer
+--- Calls `callback` with the arguments and a function behind them. `answer(err, value)` gets each answer that comes;
+--- what the callback raises is one with an error.
 ---@param callback function
 ---@param answer fun(err: any, value: any)
 ---@param ... any  the callback's arguments
----@return boolean answered  false: it may yet come
-function M.call(socket, token, callback, answer, ...)
+---@return boolean answered  false: the answer may yet come
+function M.call(callback, answer, ...)
   local position = select('#', ...) + 1
   local arguments = { ... }
   local called = false
@@ -34,7 +31,7 @@ function M.call(socket, token, callback, answer, ...)
   local function conclude(ok, ...)
     local value = ...
     if not ok then
-      questions.refuse(socket, token, value)
+      answer(value)
     elseif called then
       return true
     elseif value == nil and answersLater(callback, position, select('#', ...)) then

@@ -20,9 +20,11 @@ local ALERT_INTERNAL_ERROR = 80
 local M = { ask = {}, events = { staple = 'OCSPRequest' } }
 local ask, events = M.ask, M.events
 
--- The alert that an error of the script's calls for, by the name in its field `alert`, and the error itself. What the
--- library has reported elsewhere has a number there, and calls for nothing.
-local function judge(err)
+--- The alert that an error of the script's calls for, by the name in its field `alert`, and the error itself. What the
+--- library has reported elsewhere has a number there, and calls for nothing.
+---@param err any
+---@return integer alert, Error err
+function M.judge(err)
   err = errors.from(err)
   local name = err.alert
   if name == nil or type(name) == 'number' and err.alertFrom ~= nil then
@@ -52,7 +54,7 @@ function M.refuse(socket, token, err)
     return false
   end
   local alert
-  alert, err = judge(err)
+  alert, err = M.judge(err)
   if not handle:answerFailure(token, alert, tostring(err)) then
     return false
   end
@@ -90,6 +92,9 @@ function M.wanted(socket)
   end
   if o.ALPNCallback then
     wanted = wanted + asks.alpn
+  end
+  if o.pskCallback then
+    wanted = wanted + asks.psk
   end
   for name, event in pairs(events) do
     if o.server and o.server:listenerCount(event) > 0 then
@@ -208,12 +213,13 @@ end
 
 -- ---- Is this the server I meant? ----
 
---- The name is compared inside the handshake, once the chain is known to be good.
+--- The name is compared inside the handshake, once the chain is known to be good. A server that has proved itself by a
+--- pre-shared key under TLS 1.2 has no certificate: an empty table, as in Node.
 function ask.identity(socket, token)
   local o = socket._tls
   local hostname = o.servername or o.host or 'localhost'
   local check = o.checkServerIdentity or tls.checkServerIdentity
-  local ok, result = call(socket, token, check, hostname, socket._handle:peerCertificate(true))
+  local ok, result = call(socket, token, check, hostname, socket._handle:peerCertificate(true) or {})
   if ok and socket._handle then
     socket._identityError = result
     socket._handle:answerIdentity(token, result == nil)

@@ -8,6 +8,7 @@ local Names = require 'moonlatch.tls.names'
 local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local shared = require 'moonlatch.cluster.tickets'
 local ticketKeys = require 'moonlatch.tls.ticket_keys'
+local psk = require 'moonlatch.tls.psk'
 local TLSSocket = require 'moonlatch.tls.socket'
 local tls = require 'moonlatch.tls.namespace'
 
@@ -48,6 +49,8 @@ local function renew(self)
     alpn = self._protocols.alpn,
     npn = self._protocols.npn,
     ALPNCallback = self._protocols.ALPNCallback,
+    pskCallback = self._keys.pskCallback,
+    pskIdentityHint = self._keys.pskIdentityHint,
     SNICallback = self._sniCallback,
     handshakeTimeout = self._handshakeTimeout,
   }
@@ -89,6 +92,7 @@ function Server:init(options, listener)
     shared.join(self) -- the keys that all workers of a cluster have, should this be one
   end
   self._protocols = alpn.read(options, {}, true)
+  self._keys = psk.read(options, {})
   self._handshakeTimeout = options.handshakeTimeout or HANDSHAKE_TIMEOUT
   self._sniCallback = options.SNICallback
   net.Server.init(self, options)

@@ -10,6 +10,7 @@ local native = require 'moonlatch.native'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local contextOptions = require 'moonlatch.tls.options'
+local psk = require 'moonlatch.tls.psk'
 local questions = require 'moonlatch.tls.questions'
 local wishes = require 'moonlatch.tls.wishes'
 local wrap = require 'moonlatch.tls.wrap'
@@ -55,6 +56,7 @@ local function connectionOptions(options)
   if options.requestOCSP ~= nil then
     o.requestOCSP = errors.validate.boolean(options.requestOCSP, 'options.requestOCSP')
   end
+  psk.read(options, o)
   for _, name in ipairs { 'SNICallback', 'checkServerIdentity' } do
     if o[name] ~= nil then
       errors.validate.func(o[name], 'options.' .. name)
@@ -139,6 +141,8 @@ function TLSSocket._describe(o)
     servername = sentName(o),
     alpn = o.alpn,
     npn = o.npn,
+    psk = o.pskCallback ~= nil,
+    pskHint = o.isServer and o.pskIdentityHint or nil,
     session = o.session or nil,
     minDhBits = o.minDHSize and math.min(math.ceil(o.minDHSize), 2 ^ 31 - 1) or nil,
   }
@@ -454,6 +458,7 @@ handlers.register('tls', {
   session = function(owner, session, id)
     owner:_onSession(session, id)
   end,
+  psk = psk.find,
   keylog = function(owner, line)
     owner:_onKeylog(line)
   end,

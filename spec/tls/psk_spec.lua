@@ -1,0 +1,753 @@
+local spec = require 'moonlatch.spec'
+local tls = require 'tls'
+local M = require 'spec.support.meeting'
+local N = require 'spec.support.node'
+local P = require 'spec.support.peers'
+local T = require 'spec.support.tls'
+
+local INTERNAL_ERROR = 80
+local KEY = 'a key of 24 random bytes'
+
+local function nobody() end
+
+local function knowsAlice(_, identity)
+  return identity == 'alice' and KEY or nil
+end
+
+local function asAlice()
+  return { psk = KEY, identity = 'alice' }
+end
+
+-- A server without certificate, a client that has only its key.
+local function server(version, options)
+  return T.merged(T.merged({ key = false, cert = false, ciphers = 'PSK+HIGH', pskCallback = knowsAlice }, version),
+    options)
+end
+
+local function client(version, options)
+  return T.merged(T.merged({ ciphers = 'PSK+HIGH', pskCallback = asAlice, checkServerIdentity = nobody }, version),
+    options)
+end
+
+local function meet(await, version, serverOptions, clientOptions, connected)
+  return M.meet(await, server(version, serverOptions), client(version, clientOptions), connected)
+end
+
+local function assertByKey(ofServer, ofClient)
+  assert.same({ nil, nil }, { ofServer.error, ofClient.error })
+  assert.is_true(ofClient.authorized)
+  assert.is_nil(ofClient.authorizationError)
+  assert.equal('well met', ofClient.data)
+end
+
+local V12, V13 = { minVersion = 'TLSv1.2', maxVersion = 'TLSv1.2' }, { minVersion = 'TLSv1.3' }
+
+describe('pskCallback', function()
+  M.eachVersion(it, 'is enough for both ends', function(await, version)
+    local ofServer, ofClient = meet(await, version)
+    assertByKey(ofServer, ofClient)
+    assert.equal(version.maxVersion, ofClient.protocol)
+    assert.matches(version.maxVersion == 'TLSv1.2' and '%-PSK%-' or '_SHA256$', ofClient.cipher)
+    -- As in Node: a server's client is authorized when it was asked for a proof.
+    assert.same({ false, nil }, { ofServer.authorized, ofServer.authorizationError })
+  end)
+
+  M.eachVersion(it, "is the proof that a server asks for with requestCert", function(await, version)
+    local ofServer, ofClient = meet(await, version, { requestCert = true, ca = T.ca.cert })
+    assertByKey(ofServer, ofClient)
+    assert.same({ true, nil }, { ofServer.authorized, ofServer.authorizationError })
+  end)
+
+  it('takes the best version when several will do', spec.coroutine(function(await)
+    local hints = {}
+    local _, ofClient = meet(await, nil, { pskIdentityHint = 'hint' }, { pskCallback = function(hint)
+      hints[#hints + 1] = tostring(hint)
+      return asAlice()
+    end })
+    assert.equal('TLSv1.3', ofClient.protocol)
+    assert.same({ 'nil' }, hints)
+  end))
+
+  it('may be all there is without options for ciphers under TLS 1.3', spec.coroutine(function(await)
+    assertByKey(meet(await, nil, { ciphers = false }, { ciphers = false }))
+  end))
+
+  it('gets the socket and the identity, byte by byte', spec.coroutine(function(await)
+    for _, version in ipairs { V12, V13 } do
+      local seen
+      local identity = 'näme\1\255 x'
+      local ofServer, ofClient = meet(await, version, { pskCallback = function(...)
+        seen = { ... }
+        return KEY
+      end }, { pskCallback = function()
+        return { psk = KEY, identity = identity }
+      end })
+      assertByKey(ofServer, ofClient)
+      assert.equal(identity, seen[2])
+      assert.is_true(require('util').isInstance(seen[1], tls.TLSSocket))
+      assert.equal('function', type(seen[3]))
+    end
+  end))
+
+  it('gets the hint under TLS 1.2', spec.coroutine(function(await)
+    local hints = {}
+    for _, hint in ipairs { 'which one?', '' } do
+      assertByKey(meet(await, V12, { pskIdentityHint = hint }, { pskCallback = function(given)
+        hints[#hints + 1] = tostring(given)
+        return asAlice()
+      end }))
+    end
+    assert.same({ 'which one?', 'nil' }, hints)
+  end))
+
+  M.eachVersion(it, 'may give keys of any bytes, of 1 to 256', function(await, version)
+    for _, key in ipairs { '\0', ('\0\1\255'):rep(85) .. 'x' } do
+      assertByKey(meet(await, version, { pskCallback = function()
+        return { psk = key } -- as clients give it
+      end }, { pskCallback = function()
+        return { psk = key, identity = ('i'):rep(128) }
+      end }))
+    end
+  end)
+
+  it('works on a connection that is taken over by hand', spec.coroutine(function(await)
+    local own = T.serve(server(V13), nil, function() end)
+    own:on('connection', function() end)
+    await(own, 'listening')
+    assertByKey(M.visit(await, own, client(V13)))
+    P.close(await, own)
+  end))
+
+  it('is asked for every connection, the hint included, whichever context SNI finds', spec.coroutine(function(await)
+    for _, version in ipairs { V12, V13 } do
+      local hint
+      local ofServer, ofClient = meet(await, version, {
+        pskIdentityHint = 'hint',
+        SNICallback = function(_, callback)
+          setImmediate(callback, nil, tls.createSecureContext(T.merged(version, { ciphers = 'PSK+HIGH' })))
+        end,
+      }, { pskCallback = function(given)
+        hint = given
+        return asAlice()
+      end })
+      assertByKey(ofServer, ofClient)
+      assert.equal(version == V12 and 'hint' or nil, hint)
+    end
+  end))
+end)
+
+describe('a server with a certificate', function()
+  local WITH = { key = T.localhost.key, cert = T.localhost.cert }
+
+  M.eachVersion(it, 'shows it to clients without a key', function(await, version)
+    local ofServer, ofClient = M.meet(await, server(version, T.merged(WITH, {
+      ciphers = 'PSK+HIGH:HIGH',
+      pskCallback = function()
+        error('asked')
+      end,
+    })), version)
+    assertByKey(ofServer, ofClient)
+  end)
+
+  M.eachVersion(it, 'prefers the key that it knows', function(await, version)
+    local asked = false
+    local ofServer, ofClient = meet(await, version, T.merged(WITH, { ciphers = version.maxVersion == 'TLSv1.2' and 'PSK'
+      or nil }), { ca = {}, checkServerIdentity = function(_, cert)
+      asked = next(cert) == nil
+    end })
+    assertByKey(ofServer, ofClient)
+    -- Node asks under TLS 1.2, and under TLS 1.3 takes the key for a session.
+    assert.equal(version.maxVersion == 'TLSv1.2', asked)
+  end)
+
+  it('shows it when the identity is unknown under TLS 1.3', spec.coroutine(function(await)
+    local identities = {}
+    local ofServer, ofClient = meet(await, V13, T.merged(WITH, { pskCallback = function(_, identity)
+      identities[#identities + 1] = identity
+    end }), { checkServerIdentity = tls.checkServerIdentity })
+    assertByKey(ofServer, ofClient)
+    assert.is_false(ofClient.reused)
+    assert.same({ 'alice' }, identities)
+  end))
+
+  it('shows it when no suite goes with the key', spec.coroutine(function(await)
+    local ofServer, ofClient = meet(await, V13, T.merged(WITH, { ciphers = 'TLS_AES_256_GCM_SHA384' }))
+    assertByKey(ofServer, ofClient)
+    assert.same({ 'TLS_AES_256_GCM_SHA384', false }, { ofClient.cipher, ofClient.reused })
+  end))
+
+  it('is verified as ever', spec.coroutine(function(await)
+    local _, ofClient = meet(await, V13, T.merged(WITH, { pskCallback = nobody }), { ca = {} })
+    assert.equal('UNABLE_TO_VERIFY_LEAF_SIGNATURE', ofClient.error.code)
+  end))
+end)
+
+describe('checkServerIdentity', function()
+  it('judges a server with a key under TLS 1.2, by an empty certificate', spec.coroutine(function(await)
+    local _, ofClient = meet(await, V12, nil, { checkServerIdentity = tls.checkServerIdentity })
+    assert.equal('ERR_TLS_CERT_ALTNAME_INVALID', ofClient.error.code)
+    _, ofClient = meet(await, V12, nil, { checkServerIdentity = tls.checkServerIdentity, rejectUnauthorized = false })
+    assert.same({ false, 'ERR_TLS_CERT_ALTNAME_INVALID', 'well met' },
+      { ofClient.authorized, ofClient.authorizationError, ofClient.data })
+    _, ofClient = meet(await, V12, nil, { checkServerIdentity = function()
+      return Error('not this one')
+    end })
+    assert.equal('not this one', ofClient.error.message)
+  end))
+
+  it('is not asked under TLS 1.3', spec.coroutine(function(await)
+    assertByKey(meet(await, V13, nil, { checkServerIdentity = function()
+      error('asked')
+    end }))
+  end))
+end)
+
+describe('sessions made with a key', function()
+  M.eachVersion(it, 'are resumed', function(await, version)
+    local asked = 0
+    local own = T.serve(server(version, { requestCert = true, pskCallback = function(_, identity)
+      asked = asked + 1
+      return knowsAlice(nil, identity)
+    end }), nil, function() end)
+    await(own, 'listening')
+    local _, first = M.visit(await, own, client(version))
+    assert.equal(1, asked)
+    -- Without the key the session has to do.
+    local ofServer, second = M.visit(await, own, client(version, { session = first.session, pskCallback = nobody }))
+    assertByKey(ofServer, second)
+    assert.same({ true, true, true }, { ofServer.reused, second.reused, ofServer.authorized })
+    assert.equal(1, asked)
+    -- With it, too: the ticket is no identity. (OpenSSL does not say beforehand whether the ticket will do.)
+    ofServer, second = M.visit(await, own, client(version, { session = second.session or first.session }))
+    assertByKey(ofServer, second)
+    assert.is_true(second.reused)
+    assert.equal(version.maxVersion == 'TLSv1.3' and 2 or 1, asked)
+    P.close(await, own)
+  end)
+
+  it('may be of a server whose tickets we cannot open: the key is known all the same', spec.coroutine(function(await)
+    local one = T.serve(server(V13), nil, function() end)
+    await(one, 'listening')
+    local _, first = M.visit(await, one, client(V13))
+    P.close(await, one)
+    local identities = {}
+    local ofServer, ofClient = meet(await, V13, { pskCallback = function(_, identity, callback)
+      identities[#identities + 1] = identity
+      setImmediate(callback, nil, knowsAlice(nil, identity))
+    end }, { session = first.session })
+    assertByKey(ofServer, ofClient)
+    assert.equal(2, #identities)
+    assert.equal('alice', identities[2])
+  end))
+end)
+
+describe('a hello that has to be said twice', function()
+  it('asks neither end twice', spec.coroutine(function(await)
+    local asked = 0
+    assertByKey(meet(await, V13, { ecdhCurve = 'P-384', pskCallback = function(_, identity, callback)
+      asked = asked + 1
+      setImmediate(callback, nil, knowsAlice(nil, identity))
+    end }, { ecdhCurve = 'X25519:P-384', pskCallback = function()
+      asked = asked + 1
+      return asAlice()
+    end }))
+    assert.equal(2, asked)
+  end))
+
+  it('leaves the key aside when the suite is not for it', spec.coroutine(function(await)
+    local ofServer, ofClient = meet(await, V13, { key = T.localhost.key, cert = T.localhost.cert, ecdhCurve = 'P-384',
+      ciphers = 'TLS_AES_256_GCM_SHA384' }, { ecdhCurve = 'X25519:P-384' })
+    assertByKey(ofServer, ofClient)
+    assert.is_false(ofClient.reused)
+  end))
+end)
+
+describe('an identity that nobody knows', function()
+  it('ends TLS 1.2', spec.coroutine(function(await)
+    for _, callback in ipairs { nobody, function()
+      return false
+    end, function(_, _, answer)
+      answer()
+    end } do
+      local ofServer, ofClient = meet(await, V12, { pskCallback = callback })
+      assert.equal('ERR_SSL_PSK_IDENTITY_NOT_FOUND', ofServer.error.code)
+      assert.equal('ERR_SSL_TLSV1_ALERT_UNKNOWN_PSK_IDENTITY', ofClient.error.code)
+    end
+  end))
+
+  it('ends TLS 1.3 without a certificate, with the reason', spec.coroutine(function(await)
+    for _, callback in ipairs { nobody, function(_, _, answer)
+      setImmediate(answer)
+    end, function(_, _, _)
+      return false
+    end } do
+      local ofServer, ofClient = meet(await, V13, { pskCallback = callback })
+      assert.equal('ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM', ofServer.error.code)
+      assert.matches('^pre%-shared keys 1 unknown; ', ofServer.error.offered)
+      assert.matches('certificates none$', ofServer.error.configured)
+      assert.equal('ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', ofClient.error.code)
+    end
+  end))
+
+  M.eachVersion(it, 'is not the same as a wrong key', function(await, version)
+    local ofServer = meet(await, version, { pskCallback = function()
+      return 'another key'
+    end })
+    assert.equal(version.maxVersion == 'TLSv1.3' and 'ERR_SSL_BINDER_DOES_NOT_VERIFY'
+      or 'ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', ofServer.error.code)
+  end)
+
+  it('may be the server, to a client', spec.coroutine(function(await)
+    local ofServer, ofClient = meet(await, V12, nil, { pskCallback = nobody })
+    assert.equal('ERR_SSL_PSK_IDENTITY_NOT_FOUND', ofClient.error.code)
+    assert.equal('ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', ofServer.error.code)
+    assert.matches('%-PSK%-', ofServer.error.configured)
+    ofServer = meet(await, V13, nil, { pskCallback = nobody })
+    assert.equal('ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM', ofServer.error.code)
+  end))
+end)
+
+-- Both forms, at the pause that TLS 1.3 has.
+describe('the answer of a server under TLS 1.3', function()
+  local function answering(name, callback)
+    it(name, spec.coroutine(function(await)
+      assertByKey(meet(await, V13, { pskCallback = callback }))
+    end))
+  end
+
+  answering('may come through a callback at once', function(_, _, callback)
+    callback(nil, KEY)
+  end)
+  answering('may come through a callback later', function(_, _, callback)
+    setTimeout(callback, 5, nil, KEY)
+  end)
+  answering('may be returned whatever is declared', function(_, _, _)
+    return KEY
+  end)
+  answering('may come later to a function with ...', function(...)
+    setImmediate((select(3, ...)), nil, KEY)
+  end)
+  answering('counts once', function(_, _, callback)
+    callback(nil, KEY)
+    callback(nil, 'another key')
+    callback(Error('too late'))
+    setImmediate(callback, nil, 'another key')
+    return 'another key'
+  end)
+
+  it('may never come: the handshake times out', spec.coroutine(function(await)
+    local late
+    local ofServer, ofClient = meet(await, V13, { handshakeTimeout = 200 * spec.slowness,
+      pskCallback = function(_, _, callback)
+        late = callback
+      end })
+    assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', ofServer.error.code)
+    assert.equal('ECONNRESET', ofClient.error.code)
+    late(nil, KEY)
+    late(Error('much later'))
+  end))
+
+  it('may come when the client has gone', spec.coroutine(function(await)
+    local late, connecting
+    local ofServer = meet(await, V13, { pskCallback = function(_, _, callback)
+      late = callback
+      connecting:destroy()
+    end }, nil, function(socket)
+      connecting = socket
+    end)
+    assert.equal('ECONNRESET', ofServer.error.code)
+    late(nil, KEY)
+  end))
+
+  it('may come when the server is closing', spec.coroutine(function(await)
+    local own
+    own = T.serve(server(V13, { pskCallback = function(_, _, callback)
+      own:close()
+      setImmediate(callback, nil, KEY)
+    end }), nil, function() end)
+    await(own, 'listening')
+    assertByKey(M.visit(await, own, client(V13)))
+  end))
+
+  local function destroying(name, callback)
+    it('may come when the socket has been destroyed ' .. name, spec.coroutine(function(await)
+      local ofServer, ofClient = meet(await, V13, { pskCallback = callback })
+      assert.equal('ECONNRESET', ofServer.error.code)
+      assert.equal('ECONNRESET', ofClient.error.code)
+    end))
+  end
+
+  destroying('at once', function(socket)
+    socket:destroy()
+    return KEY
+  end)
+  destroying('before it answers', function(socket, _, callback)
+    socket:destroy()
+    callback(nil, KEY)
+    setImmediate(callback, nil, KEY)
+    setImmediate(callback, Error('nobody is there'))
+  end)
+  destroying('while it waits', function(socket, _, callback)
+    setImmediate(function()
+      socket:destroy()
+      callback(nil, KEY)
+    end)
+  end)
+end)
+
+-- What a server's callback may do wrong, and what becomes of it. The first part is the same under both versions.
+describe('a server whose callback', function()
+  local function failing(name, code, message, callback, only)
+    local function check(await, version)
+      local ofServer, ofClient = meet(await, version, { pskCallback = callback })
+      assert.equal(code, ofServer.error.code)
+      assert.matches(message, ofServer.error.message, 1, true)
+      assert.is_string(ofServer.error.stack)
+      assert.same({ INTERNAL_ERROR, 'peer' }, { ofClient.error.alert, ofClient.error.alertFrom })
+      assert.is_nil(ofServer.error.message:find(KEY, 1, true))
+    end
+    if not only then
+      M.eachVersion(it, name, check)
+      return
+    end
+    it(name, spec.coroutine(function(await)
+      check(await, only)
+    end))
+  end
+
+  failing('throws', nil, 'thrown in the callback', function()
+    error('thrown in the callback')
+  end)
+  failing('throws an Error', nil, 'out of order', function()
+    error(Error('out of order'))
+  end)
+  failing('answers with an error', nil, 'no such table', function(_, _, callback)
+    callback(Error('no such table'))
+  end)
+  failing('answers with an error first', nil, 'no such table', function(_, _, callback)
+    callback(Error('no such table'))
+    callback(nil, KEY)
+    return KEY
+  end)
+  failing('answers with an error later', nil, 'no such table, later', function(_, _, callback)
+    setImmediate(callback, Error('no such table, later'))
+  end, V13)
+  failing('returns a number', 'ERR_INVALID_ARG_TYPE',
+    'The "ret" argument must be one of type object or string. Received type number (5)', function()
+      return 5
+    end)
+  failing('answers with true', 'ERR_INVALID_ARG_TYPE', 'Received type boolean (true)', function(_, _, callback)
+    callback(nil, true)
+  end)
+  failing('returns a table without a key', 'ERR_INVALID_ARG_TYPE',
+    'The "psk" argument must be of type string. Received nil', function()
+      return {}
+    end)
+  failing('returns a table with another key', 'ERR_INVALID_ARG_TYPE',
+    'The "psk" argument must be of type string. Received type number (5)', function()
+      return { psk = 5 }
+    end)
+  failing('returns an empty key', 'ERR_INVALID_ARG_VALUE', "The argument 'psk' must not be empty", function()
+    return ''
+  end)
+  failing('returns a key that is too long', 'ERR_INVALID_ARG_VALUE',
+    "The argument 'psk' Pre-shared key exceeds 256 bytes. Received 264", function()
+      return KEY:rep(11)
+    end)
+  failing('wants to answer later under TLS 1.2', 'ERR_TLS_PSK_ANSWER_TOO_LATE',
+    'Under TLSv1.2 a pskCallback must answer before it returns', function(_, _, callback)
+      setImmediate(callback, nil, KEY)
+    end, V12)
+
+  it('refuses by the name of an alert', spec.coroutine(function(await)
+    local function refuse()
+      error({ alert = 'access_denied' })
+    end
+    local ofServer, ofClient = meet(await, V13, { pskCallback = refuse })
+    assert.equal('ERR_TLS_HANDSHAKE_REFUSED', ofServer.error.code)
+    assert.equal('ERR_SSL_TLSV1_ALERT_ACCESS_DENIED', ofClient.error.code)
+    -- Under TLS 1.2 the alert is OpenSSL's to choose.
+    ofServer, ofClient = meet(await, V12, { pskCallback = refuse })
+    assert.equal('ERR_TLS_HANDSHAKE_REFUSED', ofServer.error.code)
+    assert.equal('ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR', ofClient.error.code)
+  end))
+
+  it('fails for one client is there for the next', spec.coroutine(function(await)
+    for _, version in ipairs { V12, V13 } do
+      local own = T.serve(server(version, { pskCallback = function(_, identity)
+        return identity == 'alice' and KEY or error('who is that?')
+      end }), nil, function() end)
+      await(own, 'listening')
+      local ofServer = M.visit(await, own, client(version, { pskCallback = function()
+        return { psk = KEY, identity = 'mallory' }
+      end }))
+      assert.matches('who is that', ofServer.error.message)
+      assertByKey(M.visit(await, own, client(version)))
+      P.close(await, own)
+    end
+  end))
+
+  M.eachVersion(it, 'has a hint that is too long', function(await, version)
+    local ofServer, ofClient = meet(await, version, { pskIdentityHint = ('a'):rep(512) })
+    assert.equal('ERR_TLS_PSK_SET_IDENTITY_HINT_FAILED', ofServer.error.code)
+    assert.equal('Failed to set PSK identity hint', ofServer.error.message)
+    assert.equal('ECONNRESET', ofClient.error.code)
+  end)
+end)
+
+describe('a client whose callback', function()
+  local function failing(name, code, message, callback)
+    M.eachVersion(it, name, function(await, version)
+      local ofServer, ofClient = meet(await, version, nil, { pskCallback = callback })
+      assert.equal(code, ofClient.error.code)
+      assert.matches(message, ofClient.error.message, 1, true)
+      assert.is_string(ofClient.error.stack)
+      assert.is_nil(ofClient.error.message:find(KEY, 1, true))
+      -- Under TLS 1.3 the alert comes instead of a ClientHello.
+      assert.equal(version.maxVersion == 'TLSv1.3' and 'ERR_SSL_UNEXPECTED_MESSAGE'
+        or 'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', ofServer.error.code)
+    end)
+  end
+
+  failing('throws', nil, 'thrown in the callback', function()
+    error('thrown in the callback')
+  end)
+  failing('returns a string', 'ERR_INVALID_ARG_TYPE', 'The "ret" argument must be of type object', function()
+    return 'alice'
+  end)
+  failing('returns no key', 'ERR_INVALID_ARG_TYPE', 'The "psk" argument must be of type string', function()
+    return { identity = 'alice' }
+  end)
+  failing('returns an empty key', 'ERR_INVALID_ARG_VALUE', "The argument 'psk' must not be empty", function()
+    return { psk = '', identity = 'alice' }
+  end)
+  failing('returns a key that is too long', 'ERR_INVALID_ARG_VALUE', 'Pre-shared key exceeds 256 bytes', function()
+    return { psk = KEY:rep(11), identity = 'alice' }
+  end)
+  failing('returns no identity', 'ERR_INVALID_ARG_TYPE', 'The "identity" argument must be of type string', function()
+    return { psk = KEY }
+  end)
+  failing('returns an identity that is too long', 'ERR_INVALID_ARG_VALUE', 'PSK identity exceeds 128 bytes', function()
+    return { psk = KEY, identity = ('i'):rep(129) }
+  end)
+  failing('returns an identity with a null byte', 'ERR_INVALID_ARG_VALUE', 'without null bytes', function()
+    return { psk = KEY, identity = 'alice\0bob' }
+  end)
+
+  it('returns an identity without a name has none under TLS 1.3', spec.coroutine(function(await)
+    local function unnamed()
+      return { psk = KEY, identity = '' }
+    end
+    local seen
+    assertByKey(meet(await, V12, { pskCallback = function(_, identity)
+      seen = identity
+      return KEY
+    end }, { pskCallback = unnamed }))
+    assert.equal('', seen)
+    local ofServer = meet(await, V13, nil, { pskCallback = unnamed })
+    assert.equal('ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM', ofServer.error.code)
+  end))
+end)
+
+-- The one place where a script runs on OpenSSL's stack.
+describe('within the call of OpenSSL', function()
+  local function onServer(name, act)
+    it('a server may ' .. name, spec.coroutine(function(await)
+      local ofServer, ofClient = meet(await, V12, { pskCallback = function(socket)
+        act(socket)
+        return KEY
+      end })
+      assert.equal('ECONNRESET', ofServer.error.code)
+      assert.is_string(ofClient.error.code)
+    end))
+  end
+
+  local function onClient(name, act)
+    M.eachVersion(it, 'a client may ' .. name, function(await, version)
+      local connecting
+      local ofServer, ofClient = meet(await, version, nil, { pskCallback = function()
+        act(connecting)
+        return asAlice()
+      end }, function(socket)
+        connecting = socket
+      end)
+      assert.is_string(ofServer.error.code)
+      assert.is_nil(ofClient.data)
+    end)
+  end
+
+  for _, on in ipairs { onServer, onClient } do
+    on('destroy its own socket', function(socket)
+      socket:destroy()
+    end)
+    on('destroy its own socket and have it collected', function(socket)
+      socket:destroy()
+      socket = nil -- luacheck: ignore
+      collectgarbage()
+      collectgarbage()
+    end)
+    on('reset its own connection', function(socket)
+      socket:resetAndDestroy()
+    end)
+    on('destroy its own socket and throw', function(socket)
+      socket:destroy()
+      error('after the end')
+    end)
+  end
+
+  M.eachVersion(it, 'sockets can be asked, and written to', function(await, version)
+    local ofServer, ofClient = meet(await, version, { pskCallback = function(socket)
+      assert.is_string(socket.remoteAddress)
+      assert.equal('localhost', socket._handle:servername())
+      assert.is_string(socket:getProtocol())
+      assert.is_nil(socket:getSession())
+      assert.same({}, socket:getPeerCertificate())
+      socket:getCipher()
+      socket:write('first of all, ')
+      return KEY
+    end })
+    assert.same({ nil, nil, 'first of all, well met' }, { ofServer.error, ofClient.error, ofClient.data })
+  end)
+
+  M.eachVersion(it, 'other connections can be begun, and go on', function(await, version)
+    local own, other
+    own = T.serve(server(version, { pskCallback = function(_, identity)
+      if not other then
+        other = T.connect(own:address().port, client(version))
+        other:resume()
+      end
+      return knowsAlice(nil, identity)
+    end }), nil, function() end)
+    await(own, 'listening')
+    assertByKey(M.visit(await, own, client(version)))
+    if not other.destroyed then
+      await(other, 'close')
+    end
+    assert.is_true(other.authorized)
+    P.close(await, own)
+  end)
+end)
+
+describe('options', function()
+  it('are checked', function()
+    for _, create in ipairs { tls.createServer, tls.connect } do
+      local err = N.raises('ERR_INVALID_ARG_TYPE', create, { pskCallback = 'alice' })
+      assert.matches('"options.pskCallback" property must be of type function', err.message, 1, true)
+      err = N.raises('ERR_INVALID_ARG_TYPE', create, { pskCallback = nobody, pskIdentityHint = 5 })
+      assert.matches('"options.pskIdentityHint" property must be of type string', err.message, 1, true)
+      N.raises('ERR_INVALID_ARG_VALUE', create, { pskIdentityHint = 'a\0b' })
+    end
+    tls.createServer { pskCallback = false, pskIdentityHint = false }
+  end)
+end)
+
+describe('beside a key', function()
+  M.eachVersion(it, 'a staple may be asked for, and has nothing to be about', function(await, version)
+    local asked, stapled = 0, 'nothing was told'
+    local own = T.serve(server(version, { key = T.localhost.key, cert = T.localhost.cert }), nil, function() end)
+    own:on('OCSPRequest', function(_, _, callback)
+      asked = asked + 1
+      setImmediate(callback, nil, 'a response')
+    end)
+    await(own, 'listening')
+    local ofServer, ofClient = M.visit(await, own, client(version, { requestOCSP = true }), function(socket)
+      socket:on('OCSPResponse', function(response)
+        stapled = response
+      end)
+    end)
+    assertByKey(ofServer, ofClient)
+    assert.not_equal('a response', stapled)
+    P.close(await, own)
+  end)
+
+  M.eachVersion(it, 'sessions may be kept by the script', function(await, version)
+    local stored, asked = {}, {}
+    local own = T.serve(server(version, { pskCallback = function(_, identity)
+      asked[#asked + 1] = identity
+      return knowsAlice(nil, identity)
+    end }), nil, function() end)
+    own:on('newSession', function(id, data, callback)
+      stored[id] = data
+      setImmediate(callback)
+    end)
+    own:on('resumeSession', function(id, callback)
+      setImmediate(callback, nil, stored[id])
+    end)
+    await(own, 'listening')
+    local _, first = M.visit(await, own, client(version))
+    local ofServer, second = M.visit(await, own, client(version, { session = first.session }))
+    assertByKey(ofServer, second)
+    assert.same({ true, true }, { ofServer.reused, second.reused })
+    -- Under TLS 1.3 the id stands where identities stand; the key that comes behind it is asked for.
+    assert.same(version.maxVersion == 'TLSv1.3' and { 'alice', 'alice' } or { 'alice' }, asked)
+    P.close(await, own)
+  end)
+end)
+
+describe('a renegotiation', function()
+  -- A server and a client that renegotiates once; `callback` is the server's pskCallback.
+  local function renegotiate(await, callback, done)
+    local own = T.serve(server(V12, { pskCallback = callback }), function(socket)
+      socket:on('error', function() end)
+      socket:pipe(socket)
+    end, function() end)
+    own:on('tlsClientError', function() end)
+    await(own, 'listening')
+    local socket = T.connect(own:address().port, client(V12))
+    await(socket, 'secureConnect')
+    local failure
+    socket:on('error', function(err)
+      failure = err
+    end)
+    await(function(closed)
+      socket:on('close', function()
+        closed()
+      end)
+      done(socket)
+    end)
+    P.close(await, own)
+    return failure
+  end
+
+  it('asks for the key again', spec.coroutine(function(await)
+    local asked, echo = 0, ''
+    local failure = renegotiate(await, function(_, identity)
+      asked = asked + 1
+      return knowsAlice(nil, identity)
+    end, function(socket)
+      socket:on('data', function(data)
+        echo = echo .. data
+        if echo == 'before, after' then
+          socket:finish()
+        end
+      end)
+      socket:write('before, ')
+      socket:renegotiate({}, function(err)
+        assert.is_nil(err)
+        socket:write('after')
+      end)
+    end)
+    assert.is_nil(failure)
+    assert.same({ 2, 'before, after' }, { asked, echo })
+  end))
+
+  it('ends when nobody knows the key any more, and when the socket is destroyed', spec.coroutine(function(await)
+    for _, last in ipairs { function() end, function(socket)
+      socket:destroy()
+      return KEY
+    end } do
+      local asked = 0
+      local failure = renegotiate(await, function(socket, identity)
+        asked = asked + 1
+        if asked == 1 then
+          return knowsAlice(nil, identity)
+        end
+        return last(socket)
+      end, function(socket)
+        socket:renegotiate({}, nobody)
+      end)
+      assert.is_string(failure.code)
+      assert.equal(2, asked)
+    end
+  end))
+end)

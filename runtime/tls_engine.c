@@ -111,9 +111,10 @@ enum ml_tls_result ml_tls_fail(struct ml_tls *tls)
 {
   struct ml_error err;
   unsigned long last = ERR_peek_last_error();
-  if (tls->pause.refused && tls->error) {
+  const struct ml_error *reason = tls->pause.refused ? tls->error : NULL;
+  if (reason) {
     ml_tls_send_chosen_alert(tls);
-    return ml_tls_fail_with(tls, tls->error);
+    return ml_tls_fail_with(tls, reason);
   }
   /* A provider's "cipher operation failed" says less than the "bad record mac" that follows. */
   while (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_PROV)
@@ -340,7 +341,7 @@ static enum ml_tls_result open_connection(struct ml_tls *tls)
 static enum ml_tls_result conclude_store(struct ml_tls *tls)
 {
   ml_tls_pause_end(tls);
-  if (tls->pause.refused) return ml_tls_fail_with(tls, tls->error);
+  if (tls->pause.refused) return ml_tls_fail(tls);
   ml_tls_sessions_stored(tls);
   return open_connection(tls);
 }

@@ -1,9 +1,10 @@
 /* The TLS engine: one connection's protocol, without I/O.
  *
  * Ciphertext goes in as slices (ml_tls_input) and comes out of a buffer (ml_tls_output); cleartext
- * likewise (ml_tls_read, ml_tls_write). The engine never calls its owner: each call says how far it
- * came, and what happened on the way (a session, a line of key material) is fetched with
- * ml_tls_next_note. Sockets, script streams, tests and fuzzers drive the same engine.
+ * likewise (ml_tls_read, ml_tls_write). But for ml_tls_psk_fn the engine never calls its owner:
+ * each call says how far it came, and what happened on the way (a session, a line of key material)
+ * is fetched with ml_tls_next_note. Sockets, script streams, tests and fuzzers drive the same
+ * engine.
  *
  * Where the handshake needs a decision the engine suspends: the call returns ML_TLS_ASK,
  * ml_tls_question tells what is asked, and ml_tls_answer_* answers, at once or at any later time.

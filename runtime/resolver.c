@@ -121,6 +121,15 @@ static void query_free(struct ml_query *query)
   free(query);
 }
 
+/* With nobody left to call back, what was given up is dropped: c-ares cannot drop one query, only
+ * all of them, and closes its sockets with them. */
+static void drop_abandoned(struct ml_resolver *resolver)
+{
+  if (resolver->pending > 0) return;
+  ares_cancel(resolver->channel.ares);
+  dns_channel_settle(&resolver->channel);
+}
+
 /* Runs at the end of the tick. The query, and perhaps its resolver, are gone once the owner has
  * been called. */
 static void report(struct ml_task *task)
@@ -135,8 +144,9 @@ static void report(struct ml_task *task)
   struct ml_query outcome = *query;
   query->answers = NULL;
   query->names = NULL;
-  query->resolver->pending--;
+  outcome.resolver->pending--;
   query_free(query);
+  drop_abandoned(outcome.resolver);
 
   const struct ml_error *reason = failed ? &err : NULL;
   if (outcome.kind == QUERY_NAMES) {
@@ -482,10 +492,7 @@ void ml_query_cancel(struct ml_query *query)
   } else {
     query->phase = QUERY_ABANDONED;
   }
-  /* c-ares cannot drop one query, only all of them; it closes its sockets with them. */
-  if (resolver->pending > 0) return;
-  ares_cancel(resolver->channel.ares);
-  dns_channel_settle(&resolver->channel);
+  drop_abandoned(resolver);
 }
 
 /* The resolver */

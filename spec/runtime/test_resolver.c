@@ -67,15 +67,28 @@ static void ask_port(struct fixture *f, int port)
   assert_int_equal(ml_resolver_set_servers(f->resolver, &server, 1, &err), 0);
 }
 
+static void open_resolver(struct fixture *f, int timeout_ms)
+{
+  struct ml_error err;
+  const struct ml_resolver_options options = {.timeout_ms = timeout_ms, .attempts = 1};
+  assert_int_equal(ml_resolver_new(&f->resolver, f->loop, &options, &err), 0);
+  ask_port(f, f->fake.port);
+}
+
+/* For servers that never answer: to those that do, a busy machine gives no such time. */
+static void be_impatient(struct fixture *f)
+{
+  ml_resolver_free(f->resolver);
+  open_resolver(f, 50);
+}
+
 static int setup(void **state)
 {
   struct fixture *f = calloc(1, sizeof(*f));
   struct ml_error err;
-  const struct ml_resolver_options options = {.timeout_ms = 100, .attempts = 1};
   assert_int_equal(ml_loop_new(&f->loop, &err), 0);
-  assert_int_equal(ml_resolver_new(&f->resolver, f->loop, &options, &err), 0);
   fake_dns_start(&f->fake, f->loop);
-  ask_port(f, f->fake.port);
+  open_resolver(f, 30000);
   *state = f;
   return 0;
 }
@@ -207,6 +220,7 @@ static void failures_of_the_dns_have_getaddrinfos_names(void **state)
   expect_failure(f, "EAI_AGAIN", "getaddrinfo EAI_AGAIN fail.test");
   lookup(f, "refused.test", 4, 0);
   expect_failure(f, "EAI_AGAIN", "getaddrinfo EAI_AGAIN refused.test");
+  be_impatient(f);
   lookup(f, "silent.test", 4, 0);
   expect_failure(f, "EAI_AGAIN", "getaddrinfo EAI_AGAIN silent.test");
 }
@@ -231,10 +245,11 @@ static void failures_of_resolve_keep_the_dns_own_names(void **state)
   resolve(f, "four.test", 6);
   expect_failure(f, "ENODATA", "queryAaaa ENODATA four.test");
   assert_string_equal(f->out.err.syscall, "queryAaaa");
-  resolve(f, "silent.test", 4);
-  expect_failure(f, "ETIMEOUT", "queryA ETIMEOUT silent.test");
   resolve(f, "garbage.test", 4);
   expect_failure(f, "EBADRESP", "queryA EBADRESP garbage.test");
+  be_impatient(f);
+  resolve(f, "silent.test", 4);
+  expect_failure(f, "ETIMEOUT", "queryA ETIMEOUT silent.test");
 }
 
 static void a_server_that_is_not_there_fails_at_once(void **state)
@@ -284,9 +299,12 @@ static void a_cancelled_query_never_calls_back(void **state)
       ml_resolver_lookup(f->resolver, "silent.test", 4, 0, on_answers, &cancelled);
   assert_non_null(ml_resolver_lookup(f->resolver, "both.test", 4, 0, on_answers, &answered));
   ml_query_cancel(query);
-  ml_loop_run(f->loop);
-  assert_int_equal(cancelled.calls, 0);
+  for (int i = 0; i < 1000 && answered.calls == 0; i++)
+    ml_loop_step(f->loop, true);
   assert_int_equal(answered.calls, 1);
+  assert_int_equal(cancelled.calls, 0);
+  /* Nor does the server that owes it an answer hold the loop. */
+  assert_false(ml_loop_alive(f->loop));
 }
 
 static void cancelling_the_last_query_frees_the_loop(void **state)

@@ -21,7 +21,7 @@ local function chunk(block, modules)
 end
 
 local PAGES = { 'README.md', 'docs/getting-started.md', 'docs/errors.md', 'docs/architecture.md',
-  'docs/handshake.md', 'docs/benchmarks.md' }
+  'docs/handshake.md', 'docs/benchmarks.md', 'docs/transports.md' }
 
 describe('README.md', function()
   local README = blocks('README.md', 'lua')

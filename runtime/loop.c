@@ -27,9 +27,11 @@ struct ml_loop {
   ev_prepare prepare;     /* runs the tasks before each poll; unreferenced */
   struct ml_task tasks;   /* head of a ring, so that a task can leave without knowing its loop */
   struct ml_task waiting; /* the same, of those that wait for a turn */
-  ev_idle impatient;      /* active while there are such: the poll does not block */
-  unsigned turns;         /* left until the next poll but one */
+  ev_idle impatient; /* active while there are such, and in a step that ran tasks: the poll does
+                        not block */
+  unsigned turns;    /* left until the next poll but one */
   struct run *run;
+  bool stepping; /* in ml_loop_step, and in no loop inside it */
   uint8_t *buffers[BUFFER_COUNT];
   bool lent[BUFFER_COUNT];
 };
@@ -80,9 +82,12 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *prepare, int revents)
   (void)ev;
   (void)revents;
   struct ml_loop *loop = prepare->data;
+  bool any = has_tasks(loop);
   ml_loop_flush(loop);
   give_turns(loop);
   ml_loop_flush(loop);
+  /* What a task did may be what the caller of a step waits for. */
+  if (any && loop->stepping) ev_idle_start(loop->ev, &loop->impatient);
 }
 
 int ml_loop_new(struct ml_loop **out, struct ml_error *err)
@@ -144,7 +149,9 @@ static void renew_stop(struct ml_loop *loop)
 void ml_loop_run(struct ml_loop *loop)
 {
   struct run run = {.outer = loop->run};
+  bool stepping = loop->stepping;
   loop->run = &run;
+  loop->stepping = false;
   bool more = true;
   while (more && !run.stopped) {
     run.in_ev_run = true;
@@ -155,6 +162,7 @@ void ml_loop_run(struct ml_loop *loop)
     ml_loop_flush(loop);
   }
   loop->run = run.outer;
+  loop->stepping = stepping;
   renew_stop(loop);
 }
 
@@ -163,7 +171,14 @@ bool ml_loop_step(struct ml_loop *loop, bool wait)
   /* A task left by code outside the loop must not wait for an event to come; and ev_run handles an
    * event that is pending already, but then waits for another. */
   bool due = has_tasks(loop) || ev_pending_count(loop->ev) > 0;
+  bool stepping = loop->stepping;
+  loop->stepping = true;
   int left = ev_run(loop->ev, wait && !due ? EVRUN_ONCE : EVRUN_NOWAIT);
+  loop->stepping = stepping;
+  if (ev_is_active(&loop->impatient) && !anyone_waits(loop)) {
+    ev_idle_stop(loop->ev, &loop->impatient);
+    left--;
+  }
   renew_stop(loop);
   if (!has_tasks(loop)) return left > 0;
   ml_loop_flush(loop);

@@ -38,8 +38,8 @@ struct ev_loop *ml_loop_ev(struct ml_loop *loop);
  * again, and nested (from inside a callback), which specs do. */
 void ml_loop_run(struct ml_loop *loop);
 
-/* Runs one iteration; waits for an event when `wait`. Returns whether anything is left that keeps
- * the loop alive. */
+/* Runs one iteration; waits for an event when `wait`, unless there were tasks to run. Returns
+ * whether anything is left that keeps the loop alive. */
 bool ml_loop_step(struct ml_loop *loop, bool wait);
 
 /* Makes the innermost ml_loop_run return once the events at hand have been handled. Harmless

@@ -322,6 +322,32 @@ static void who_waits_for_a_turn_may_leave(void **state)
   assert_int_equal(job.ran, 1);
 }
 
+static struct job *due;
+
+static void defer_due(struct ev_loop *ev, ev_prepare *prepare, int events)
+{
+  (void)events;
+  ev_prepare_stop(ev, prepare);
+  ml_loop_defer(loop, &due->task);
+}
+
+static void a_step_does_not_wait_when_a_task_has_run(void **state)
+{
+  (void)state;
+  struct job job = {.task.run = run_job};
+  ev_timer never;
+  ev_prepare early; /* before the loop's own */
+  ev_timer_init(&never, on_timer, 3600., 0.);
+  ev_prepare_init(&early, defer_due);
+  ev_set_priority(&early, EV_MAXPRI);
+  ml_loop_timer_start(loop, &never, true);
+  ev_prepare_start(ml_loop_ev(loop), &early);
+  due = &job;
+  assert_true(ml_loop_step(loop, true)); /* an hour if it did */
+  assert_int_equal(job.ran, 1);
+  ml_loop_timer_stop(loop, &never, true);
+}
+
 static void a_third_borrower_gets_a_buffer_too(void **state)
 {
   (void)state;
@@ -355,6 +381,7 @@ int main(void)
       TEST(a_nested_step_does_not_undo_a_stop),
       TEST(heavy_work_is_done_a_little_at_a_time_and_in_order),
       TEST(who_waits_for_a_turn_may_leave),
+      TEST(a_step_does_not_wait_when_a_task_has_run),
       TEST(a_third_borrower_gets_a_buffer_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,6 +118,8 @@ end
 local function verifier(cleartext)
   local ssl = {}
   --- Why the peer's certificate is not to be trusted, or nil.
+  ---@return Error?
+  ---@source Node.js 0.4
   function ssl.verifyError()
     local handle = cleartext._handle
     local code = handle and handle:verifyError()

@@ -5,6 +5,7 @@ local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
 local context = require 'moonlatch.tls.context'
 local EventEmitter = require('moonlatch.emitter').EventEmitter
+local Duplex = require 'moonlatch.stream.duplex'
 local duplexPair = require 'moonlatch.stream.duplex_pair'
 local TLSSocket = require 'moonlatch.tls.socket'
 local tls = require 'moonlatch.tls.namespace'
@@ -31,6 +32,36 @@ function CryptoStream:_write(chunk, name, callback)
     duplexPair.DuplexSide._write(self, chunk, name, callback)
   end
 end
+
+CryptoStream._destination = false -- what it is piped to
+
+--- As Readable's.
+---@param destination Writable
+---@param options? table
+---@return Writable
+---@source Node.js readable.pipe()
+function CryptoStream:pipe(destination, options)
+  self._destination = destination
+  return Duplex.pipe(self, destination, options)
+end
+
+--- As Writable's: the peer will send no more. A socket that ends by itself then cannot carry what TLS says after that.
+---@param chunk? string
+---@param name? string
+---@param callback? fun(err: any)
+---@return self
+---@source Node.js writable.end()
+function CryptoStream:finish(chunk, name, callback)
+  local destination = self._destination
+  if destination and destination.allowHalfOpen == false then
+    self._destination = false
+    self:unpipe(destination)
+    self:resume()
+  end
+  return Duplex.finish(self, chunk, name, callback)
+end
+
+CryptoStream['end'] = CryptoStream.finish
 
 -- What the TLSSocket of a pair stands on.
 local Wire = class('Wire', duplexPair.DuplexSide)

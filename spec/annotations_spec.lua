@@ -6,7 +6,8 @@ local fs = require 'fs'
 local FILES = {
   'lua/tls.lua', 'lua/crypto.lua',
   'lua/moonlatch/tls/connect.lua', 'lua/moonlatch/tls/context.lua', 'lua/moonlatch/tls/identity.lua',
-  'lua/moonlatch/tls/protocols.lua', 'lua/moonlatch/tls/secure_pair.lua', 'lua/moonlatch/tls/server.lua', 'lua/moonlatch/tls/socket.lua',
+  'lua/moonlatch/tls/protocols.lua', 'lua/moonlatch/tls/secure_pair.lua',
+  'lua/moonlatch/tls/server.lua', 'lua/moonlatch/tls/socket.lua',
   'lua/moonlatch/tls/socket_facts.lua', 'lua/moonlatch/tls/trust.lua',
   'lua/moonlatch/crypto/hash.lua', 'lua/moonlatch/crypto/keys.lua', 'lua/moonlatch/crypto/ocsp.lua',
   'lua/moonlatch/crypto/random.lua', 'lua/moonlatch/crypto/x509.lua',

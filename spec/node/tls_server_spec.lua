@@ -203,7 +203,7 @@ describe('a TLS server', function()
         end)
         client:write('late, but here')
       end))
-    end, { server = { handshakeTimeout = 200 * spec.slowness } })
+    end, { server = { handshakeTimeout = T.handshakeTimeout } })
   end))
 
   it('goes on when a listener of one connection throws (secureConnection event)', spec.async(

@@ -7,6 +7,9 @@ local M = {}
 M.ca = spec.ca { name = 'Spec authority' }
 M.localhost = M.ca:issue { names = { 'localhost', '127.0.0.1', '::1' } }
 
+--- A handshakeTimeout that ends soon enough to be waited for, and never before what one end does at once is done.
+M.handshakeTimeout = 200 * spec.slowness
+
 local function merged(defaults, options)
   local result = {}
   for key, value in pairs(defaults) do

@@ -208,7 +208,7 @@ describe('ALPNCallback', function()
     local function callback(_, answer)
       late = answer
     end
-    local ofServer, ofClient = M.meet(await, { handshakeTimeout = 200 * spec.slowness, ALPNCallback = callback },
+    local ofServer, ofClient = M.meet(await, { handshakeTimeout = T.handshakeTimeout, ALPNCallback = callback },
       { ALPNProtocols = { 'a' } })
     assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', ofServer.error.code)
     assert.equal('ECONNRESET', ofClient.error.code)

@@ -186,7 +186,7 @@ describe("the pause at 'clientHello'", function()
 
   it('ends by the handshake timeout when nobody answers; later answers do nothing', P.test({}, function(await)
     local late
-    local guarded = answering(await, { handshakeTimeout = 50, SNICallback = function()
+    local guarded = answering(await, { handshakeTimeout = T.handshakeTimeout, SNICallback = function()
       error('asked')
     end }, function(callback)
       late = callback

@@ -227,7 +227,7 @@ describe('a server that staples', function()
 
   eachVersion('ends by the handshake timeout when nobody answers; later answers do nothing', function(await, version)
     local late
-    local server, port = serve(await, only(version, { handshakeTimeout = 50 }), function(_, _, callback)
+    local server, port = serve(await, only(version, { handshakeTimeout = T.handshakeTimeout }), function(_, _, callback)
       late = callback
     end)
     local seen = visit(await, port)

@@ -293,8 +293,8 @@ describe('socket:requestCertificate', function()
     assert.is_not_nil(err)
   end))
 
-  it('ends with handshakeTimeout where the client never answers', between(asking(ada, { handshakeTimeout = 50 }),
-    function(await, client, peer)
+  it('ends with handshakeTimeout where the client never answers',
+    between(asking(ada, { handshakeTimeout = T.handshakeTimeout }), function(await, client, peer)
       -- It is busy with a full buffer and does not read.
       client:pause()
       peer:write(('x'):rep(4000000))

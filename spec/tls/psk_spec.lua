@@ -337,7 +337,7 @@ describe('the answer of a server under TLS 1.3', function()
 
   it('may never come: the handshake times out', spec.coroutine(function(await)
     local late
-    local ofServer, ofClient = meet(await, V13, { handshakeTimeout = 200 * spec.slowness,
+    local ofServer, ofClient = meet(await, V13, { handshakeTimeout = T.handshakeTimeout,
       pskCallback = function(_, _, callback)
         late = callback
       end })

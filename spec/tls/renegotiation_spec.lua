@@ -490,6 +490,8 @@ describe('socket:disableRenegotiation', function()
 end)
 
 describe('a renegotiation that does not come to an end', function()
+  local limited = { handshakeTimeout = T.handshakeTimeout }
+
   -- Both ends with somebody between them, who begins to keep things to himself.
   local function withProxy(options, check)
     return spec.coroutine(function(await)
@@ -517,7 +519,7 @@ describe('a renegotiation that does not come to an end', function()
     end)
   end
 
-  it('ends with handshakeTimeout when the client does not answer', withProxy({ server = { handshakeTimeout = 50 } },
+  it('ends with handshakeTimeout when the client does not answer', withProxy({ server = limited },
     function(await, _, peer)
       local told
       peer:renegotiate({}, function(err)
@@ -527,16 +529,16 @@ describe('a renegotiation that does not come to an end', function()
       assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', told.code)
     end))
 
-  it('ends with handshakeTimeout when the server does not', withProxy({ client = { handshakeTimeout = 50 } },
+  it('ends with handshakeTimeout when the server does not', withProxy({ client = limited },
     function(await, client)
       client:renegotiate {}
       assert.equal('ERR_TLS_HANDSHAKE_TIMEOUT', failureOf(await, client).code)
     end))
 
-  it('leaves the timeout behind when it has come to an end', between({ server = { handshakeTimeout = 200 } },
+  it('leaves the timeout behind when it has come to an end', between({ server = limited },
     function(await, client, peer)
       renegotiate(await, peer)
-      await(300)
+      await(1.5 * T.handshakeTimeout)
       client:write('still here')
       assert.equal('still here', (await(peer, 'data')))
     end))

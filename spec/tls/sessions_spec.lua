@@ -455,7 +455,7 @@ describe("'resumeSession'", function()
 
   S.eachVersion(it, 'without an answer ends by the handshake timeout; later answers do nothing',
     function(await, version)
-      local server, port, session, store = withSession(await, version, { handshakeTimeout = 200 * spec.slowness })
+      local server, port, session, store = withSession(await, version, { handshakeTimeout = T.handshakeTimeout })
       local late
       server:on('resumeSession', function(_, callback)
         late = callback
@@ -653,7 +653,7 @@ describe("'newSession'", function()
 
   S.eachVersion(it, 'without an answer ends by the handshake timeout; later answers do nothing',
     function(await, version)
-      local server, port = S.serve(await, S.limits(version, { handshakeTimeout = 200 * spec.slowness }))
+      local server, port = S.serve(await, S.limits(version, { handshakeTimeout = T.handshakeTimeout }))
       local late
       server:on('newSession', function(_, _, callback)
         late = callback

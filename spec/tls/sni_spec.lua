@@ -107,7 +107,7 @@ describe('SNI', function()
 
   it('ends by the handshake timeout when nobody answers; later answers do nothing', spec.async(function(done, expect)
     local server, late
-    server = T.serve({ handshakeTimeout = 100 * spec.slowness, SNICallback = function(_, callback)
+    server = T.serve({ handshakeTimeout = T.handshakeTimeout, SNICallback = function(_, callback)
       late = callback
     end }, nil, function(port)
       visit(port, 'alpha.test', nil, expect(function(result)

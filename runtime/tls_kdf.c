@@ -332,13 +332,25 @@ static bool find_inner(OSSL_PROVIDER *provider)
          inner.set && inner.gettable && inner.get;
 }
 
+/* Held while the program runs: what derives keys here, and what it falls back on. Without the
+ * latter OpenSSL would not load the default provider by itself any more. */
+static OSSL_PROVIDER *held[2];
+
+static void release(void)
+{
+  OSSL_PROVIDER_unload(held[1]);
+  OSSL_PROVIDER_unload(held[0]);
+}
+
 static bool set_up(void)
 {
   if (!OSSL_PROVIDER_available(NULL, "default")) return false;
-  OSSL_PROVIDER *provider = OSSL_PROVIDER_load(NULL, "default");
-  return provider && find_inner(provider) &&
-         OSSL_PROVIDER_add_builtin(NULL, NAME, provider_init) == 1 &&
-         OSSL_PROVIDER_load(NULL, NAME) != NULL;
+  held[0] = OSSL_PROVIDER_load(NULL, "default");
+  if (!held[0] || OPENSSL_atexit(release) != 1) return false;
+  if (!find_inner(held[0]) || OSSL_PROVIDER_add_builtin(NULL, NAME, provider_init) != 1)
+    return false;
+  held[1] = OSSL_PROVIDER_load(NULL, NAME);
+  return held[1] != NULL;
 }
 
 const char *ml_tls_kdf_properties(void)

@@ -62,7 +62,7 @@ static bool digest(struct hash *hash, const uint8_t *pad, struct bytes message, 
 /* HMAC (RFC 2104). The key is a secret of the digest's size, never longer than its block. */
 static bool hmac(struct hash *hash, struct bytes key, struct bytes message, uint8_t *out)
 {
-  uint8_t pad[BLOCK_MAX], inner[EVP_MAX_MD_SIZE];
+  uint8_t pad[BLOCK_MAX] = {0}, inner[EVP_MAX_MD_SIZE];
   for (size_t i = 0; i < hash->block; i++)
     pad[i] = (uint8_t)((i < key.len ? key.at[i] : 0) ^ 0x36);
   bool ok = digest(hash, pad, message, inner);

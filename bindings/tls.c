@@ -172,10 +172,41 @@ struct ml_tls_stream *ml_tls_self_stream(lua_State *L)
   return (struct ml_tls_stream *)(void *)h->stream;
 }
 
+static const char above_key =
+    0; /* its address: in the environment of a handle that was taken over */
+
+/* The stream of the handle at `index`, also where another handle's stream stands on it by now. */
+static struct ml_tls_stream *stream_at(lua_State *L, int index)
+{
+  const struct ml_handle *h = lua_touserdata(L, index);
+  struct ml_tls_stream *found = (struct ml_tls_stream *)(void *)h->stream;
+  int top = lua_gettop(L);
+  if (found) return found;
+  lua_getfenv(L, index);
+  lua_pushlightuserdata(L, (void *)&above_key);
+  lua_rawget(L, -2);
+  if (lua_isuserdata(L, -1)) found = stream_at(L, lua_gettop(L));
+  lua_settop(L, top);
+  return found ? ml_tls_stream_below(found) : NULL;
+}
+
 struct ml_tls *ml_tls_self(lua_State *L)
 {
-  struct ml_tls_stream *stream = ml_tls_self_stream(L);
+  ml_object_self(L);
+  struct ml_tls_stream *stream = stream_at(L, 1);
   return stream ? ml_tls_stream_engine(stream) : NULL;
+}
+
+/* A lower handle that speaks TLS itself can tell still of its connection, by way of the upper one,
+ * which is on top. */
+static void remember_above(lua_State *L, const struct ml_handle *lower, int index)
+{
+  if (lower->class_id != ML_CLASS_TLS) return;
+  lua_createtable(L, 0, 1);
+  lua_pushlightuserdata(L, (void *)&above_key);
+  lua_pushvalue(L, -3);
+  lua_rawset(L, -3);
+  lua_setfenv(L, index);
 }
 
 /* Joins engine and lower stream; both are given back to nobody on failure. */
@@ -199,8 +230,8 @@ static int join(struct ml_handle *h, struct ml_handle *lower, struct ml_tls *tls
 }
 
 /* tls(lower, context, options) → handle | nil, Error. With options.psk the handler `psk` finds
- * pre-shared keys. The lower handle is closed by it, its
- * connection lives on below the new one. Nothing is sent until start(). */
+ * pre-shared keys. The lower handle is closed by it, its connection lives on below the new one; a
+ * lower handle of TLS still answers what only looks. Nothing is sent until start(). */
 static int tls_new(lua_State *L)
 {
   struct ml_tls_options wanted;
@@ -216,6 +247,7 @@ static int tls_new(lua_State *L)
   lua_pop(L, 1);
   if (ml_tls_new(&tls, context, &wanted, &err) != 0) return ml_fail(L, &err);
   if (join(h, lower, tls, &err) != 0) return ml_fail(L, &err);
+  remember_above(L, lower, 1);
   return 1;
 }
 

@@ -5,7 +5,8 @@
 #include "handle.h"
 #include "tls_stream.h"
 
-/* The engine of the handle at argument 1, or NULL when it is closed. */
+/* The engine of the handle at argument 1, or NULL when it is closed. A handle that another TLS
+ * stands on has its engine still, to look at. */
 struct ml_tls *ml_tls_self(lua_State *L);
 
 /* clientHello() → tls.ClientHello | nil: what asked the question that is open (hello.c) */

@@ -361,6 +361,11 @@ void ml_tls_stream_deadline(struct ml_tls_stream *s, double seconds)
   ml_tls_stream_watch_deadline(s);
 }
 
+struct ml_tls_stream *ml_tls_stream_below(struct ml_tls_stream *s)
+{
+  return s->lower->ops == &ops ? self_of(s->lower) : NULL;
+}
+
 struct ml_tls *ml_tls_stream_engine(struct ml_tls_stream *s)
 {
   return s->tls;

@@ -439,6 +439,8 @@ static void check_nested(void)
   owner_open(&inner.client, outer.client.r.stream, make_engine(client_context, &plain_client));
   turn_until(&inner.client.handshakes, 1);
   turn_until(&inner.server.handshakes, 1);
+  assert_ptr_equal(ml_tls_stream_below(inner.server.tls), outer.server.tls);
+  assert_null(ml_tls_stream_below(outer.server.tls));
   (void)write_bytes(&inner.client, data, 1000000);
   turn_until_length(&inner.server.r, 1000000);
   assert_memory_equal(inner.server.r.bytes, data, 1000000);

@@ -5,6 +5,7 @@ local spec = require 'moonlatch.spec'
 local stream = require 'stream'
 local tls = require 'tls'
 local util = require 'util'
+local P = require 'spec.support.peers'
 local T = require 'spec.support.tls'
 local X = require 'spec.support.carriers'
 
@@ -381,6 +382,35 @@ describe('a TLS connection over a net.Socket', function()
     end)
   end))
 
+  it('leaves the TLSSocket below able to tell of its connection', spec.coroutine(function(await)
+    local sockets = {}
+    local client, server = overPair()
+    for depth = 1, 3 do
+      sockets[depth] = client
+      client, server = tls.connect(clientOptions(client)), tls.TLSSocket(server, serverOptions())
+    end
+    server:pipe(server)
+    client:write('up')
+    await(client, 'data')
+    for depth, socket in ipairs(sockets) do
+      assert.equal('TLSv1.3', socket:getProtocol(), depth)
+      assert.is_string(socket:getCipher().name)
+      assert.is_true(socket.authorized)
+      assert.equal(32, #socket:exportKeyingMaterial(32, 'EXPORTER-spec'))
+      -- Each layer is a connection of its own.
+      for other = depth + 1, 3 do
+        assert.is_false(socket:getFinished() == sockets[other]:getFinished())
+      end
+    end
+    client:destroy()
+    server:destroy()
+    for _, socket in ipairs(sockets) do
+      assert.is_nil(socket:getProtocol())
+      assert.is_nil(socket:getPeerCertificate())
+    end
+    closed(await, client, server, unpack(sockets))
+  end))
+
   it('fails as the TLSSocket below fails', spec.coroutine(function(await)
     local server, port = plainEnds(await)
     server:on('connection', function(socket)
@@ -450,6 +480,19 @@ describe('a TLS connection over a Duplex', function()
     local client, server = secured(await, { allowHalfOpen = false })
     client:finish()
     closed(await, client, server)
+  end))
+
+  it('may be destroyed at once', spec.coroutine(function(await)
+    for _, method in ipairs { 'destroy', 'resetAndDestroy', 'destroySoon' } do
+      local client, server, below, above = overPair()
+      server:on('error', function() end)
+      server:on('end', function()
+        server:finish()
+      end)
+      server:resume()
+      client[method](client)
+      closed(await, client, below, server, above)
+    end
   end))
 
   it('destroys it when it is destroyed', spec.coroutine(function(await)
@@ -775,5 +818,54 @@ describe('a TLS connection over a Duplex', function()
     end)
     closed(await, client, server)
     assert.equal('byte by byte', got)
+  end))
+end)
+
+describe('TLS in TLS with Node', function()
+  local NODE_CLIENT = [[
+    const tls = require('tls');
+    const options = { ca: process.env.CA, servername: 'localhost' };
+    const outer = tls.connect({ ...options, host: '127.0.0.1', port: Number(process.env.PORT) }, () => {
+      const inner = tls.connect({ ...options, socket: outer }, () => inner.end('from Node'));
+      inner.on('data', (data) => console.log(String(data)));
+    });
+  ]]
+  local NODE_SERVER = [[
+    const tls = require('tls');
+    const options = { cert: process.env.CERT, key: process.env.KEY };
+    const server = tls.createServer(options, (outer) => {
+      const inner = new tls.TLSSocket(outer, { ...options, isServer: true });
+      inner.on('data', (data) => inner.write('Node got ' + data));
+      inner.on('end', () => { inner.end(); server.close(); });
+    });
+    server.listen(0, '127.0.0.1', () => console.log('port=' + server.address().port));
+  ]]
+
+  it('works where Node is the client', spec.coroutine(function(await)
+    local server, port = P.serve(await, {}, function(outer)
+      local inner = tls.TLSSocket(outer, serverOptions())
+      inner:pipe(inner)
+    end)
+    local status, stdout, stderr = P.run(await, { 'node', '-e', NODE_CLIENT },
+      { env = { PORT = tostring(port), CA = MATERIALS.ca, NODE_OPTIONS = false } })
+    assert.equal('', stderr)
+    assert.equal('from Node\n', stdout)
+    assert.equal(0, status)
+    P.close(await, server)
+  end))
+
+  it('works where Node is the server', spec.coroutine(function(await)
+    local node = spec.command({ 'node', '-e', NODE_SERVER },
+      { input = false, env = { CERT = MATERIALS.cert, KEY = MATERIALS.key, NODE_OPTIONS = false } })
+    local port = tonumber(P.waitFor(await, node, 'stdout', 'port=(%d+)'))
+    local outer = T.connect(port)
+    local inner = tls.connect(clientOptions(outer))
+    inner:write('from Lua')
+    assert.equal('Node got from Lua', (await(inner, 'data')))
+    inner:finish()
+    closed(await, inner, outer)
+    P.over(await, node)
+    assert.equal('', node.stderr)
+    assert.equal(0, node.status)
   end))
 end)

@@ -4,9 +4,14 @@ local errors = require 'moonlatch.errors'
 
 local codes = errors.codes
 
+-- The handle, also where it carries another TLS connection.
+local function handleOf(self)
+  return self._handle or self._view
+end
+
 -- Asks the handle; nil once the socket is closed, and before TLS is on top of its connection.
 local function ask(self, method, ...)
-  local handle = self._handle
+  local handle = handleOf(self)
   local get = handle and handle[method]
   if get then
     return get(handle, ...)
@@ -74,14 +79,14 @@ return function(TLSSocket)
   ---@return table?
   ---@source Node.js tlsSocket.getPeerCertificate()
   function TLSSocket:getPeerCertificate(detailed)
-    return ask(self, 'peerCertificate', detailed) or (self._handle and {} or nil)
+    return ask(self, 'peerCertificate', detailed) or (handleOf(self) and {} or nil)
   end
 
   --- Our own certificate in the same form.
   ---@return table?
   ---@source Node.js tlsSocket.getCertificate()
   function TLSSocket:getCertificate()
-    return ask(self, 'certificate') or (self._handle and {} or nil)
+    return ask(self, 'certificate') or (handleOf(self) and {} or nil)
   end
 
   --- The peer's certificate; nil when it gave none and once the socket is closed.
@@ -126,10 +131,11 @@ return function(TLSSocket)
     if contextValue ~= nil then
       errors.validate.string(contextValue, 'context')
     end
-    if not self._established or not self._handle then
+    local handle = handleOf(self)
+    if not self._established or not handle then
       error(codes.ERR_TLS_INVALID_STATE(), 0)
     end
-    local material, err = self._handle:exportKeyingMaterial(length, label, contextValue)
+    local material, err = handle:exportKeyingMaterial(length, label, contextValue)
     return material or error(err, 0)
   end
 

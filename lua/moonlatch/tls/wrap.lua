@@ -34,6 +34,7 @@ local function keepFacts(socket)
   local handle = socket._handle
   local _, _ = socket:_getSockname(), socket:_getPeername()
   socket._bytesRead, socket._bytesWritten = handle:bytesRead(), handle:bytesWritten()
+  socket._view = handle
 end
 
 -- What the script has not read of the plain socket yet belongs to the handshake. Nil when it is no longer as it came.
@@ -186,7 +187,7 @@ function wrap.finish(self, err)
   if not parent then
     return
   end
-  taken[parent] = nil
+  taken[parent], parent._view = nil, nil
   if self._carrier then
     self._carrier:close(err)
   else

@@ -112,7 +112,7 @@ static int start_piped(struct child *child, struct ml_child_options *options, in
 static int native_spawn(lua_State *L)
 {
   struct ml_error err;
-  int fds[6];
+  int fds[6] = {-1, -1, -1, -1, -1, -1};
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_argcheck(L, lua_objlen(L, 2) > 0, 2, "a program is needed");

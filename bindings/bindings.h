@@ -40,6 +40,7 @@ enum ml_event {
   ML_ON_HANDSHAKE,  /* (owner) TLS: handshake complete */
   ML_ON_RENEWED,    /* (owner) TLS: a renegotiation is over, or a client's certificate has come */
   ML_ON_KEY_UPDATE, /* (owner) TLS: the peer has new keys, as asked */
+  ML_ON_TRACE,      /* (owner, text) TLS: messages in words */
   ML_ON_ASK,        /* (owner, what, token, …) TLS: the handshake waits for an answer */
   ML_ON_SESSION,    /* (owner, session) TLS client: a session to resume from */
   ML_ON_KEYLOG,     /* (owner, line) */

@@ -20,6 +20,7 @@ static const char *const event_names[ML_EVENT_COUNT] = {
     [ML_ON_HANDSHAKE] = "handshake",
     [ML_ON_RENEWED] = "renewed",
     [ML_ON_KEY_UPDATE] = "keyUpdate",
+    [ML_ON_TRACE] = "trace",
     [ML_ON_ASK] = "ask",
     [ML_ON_SESSION] = "session",
     [ML_ON_KEYLOG] = "keylog",

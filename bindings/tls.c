@@ -128,6 +128,9 @@ static int push_note(lua_State *L, const struct ml_tls_note *note)
     else
       lua_pushnil(L);
     return 1;
+  case ML_NOTE_TRACE:
+    lua_pushlstring(L, note->line, note->line_len);
+    return 1;
   case ML_NOTE_KEY_UPDATE:
     break;
   }
@@ -135,12 +138,13 @@ static int push_note(lua_State *L, const struct ml_tls_note *note)
 }
 
 /* session(owner, session, id) | keylog(owner, line) | staple(owner, response | nil) |
- * keyUpdate(owner) */
+ * keyUpdate(owner) | trace(owner, text) */
 static void emit_note(lua_State *L, void *arg)
 {
   static const enum ml_event note_events[] = {[ML_NOTE_SESSION] = ML_ON_SESSION,
                                               [ML_NOTE_KEYLOG] = ML_ON_KEYLOG,
                                               [ML_NOTE_STAPLE] = ML_ON_STAPLE,
+                                              [ML_NOTE_TRACE] = ML_ON_TRACE,
                                               [ML_NOTE_KEY_UPDATE] = ML_ON_KEY_UPDATE};
   const struct noted *noted = arg;
   struct ml_handle *h = noted->handle;

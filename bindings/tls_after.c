@@ -1,9 +1,10 @@
-/* What a TLS handle does once its handshake is over. On a closed handle every method does nothing
+/* What a TLS handle does besides a handshake. On a closed handle every method does nothing
  * and returns nothing. */
 #include "tls_after.h"
 
 #include "bindings.h"
 #include "tls.h"
+#include "tls_trace.h"
 
 /* A boolean argument that may be left out. */
 static enum ml_tls_says check_says(lua_State *L, int index)
@@ -68,10 +69,22 @@ static int after_request_certificate(lua_State *L)
   return 1;
 }
 
+/* trace() → true | nil, Error. From now on the event `trace` tells of messages. */
+static int after_trace(lua_State *L)
+{
+  struct ml_error err;
+  struct ml_tls *tls = ml_tls_self(L);
+  if (!tls) return 0;
+  if (ml_tls_trace(tls, &err) != 0) return ml_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 const luaL_Reg ml_tls_after_methods[] = {
     {"renegotiate", after_renegotiate},
     {"forbidRenegotiation", after_forbid},
     {"updateKeys", after_update_keys},
+    {"trace", after_trace},
     {"requestCertificate", after_request_certificate},
     {NULL, NULL},
 };

@@ -16,6 +16,7 @@
 #include "expect.h"
 #include "random.h"
 #include "tls_after.h"
+#include "tls_trace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -295,6 +296,9 @@ static void wish(struct end *end, uint8_t what)
     break;
   case 4:
     if (ml_tls_request_certificate(end->tls, what / 8 % 3, &err) != 0) EXPECT(err.code[0]);
+    break;
+  case 5:
+    EXPECT(ml_tls_trace(end->tls, &err) == 0);
     break;
   default:
     if (ml_tls_renegotiate(end->tls, what / 8 % 3, what / 32 % 3, &err) != 0) EXPECT(err.code[0]);

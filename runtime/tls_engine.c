@@ -17,6 +17,7 @@
 #include "tls_psk.h"
 #include "tls_sessions.h"
 #include "tls_staple.h"
+#include "tls_trace.h"
 
 /* ---- State ---- */
 
@@ -241,6 +242,7 @@ void ml_tls_free(struct ml_tls *tls)
   ml_buf_free(&tls->kept);
   ml_buf_free(&tls->after.early);
   free_notes(tls);
+  ml_tls_trace_free(tls);
   ml_tls_sessions_free(tls);
   X509_free(tls->candidate);
   sk_X509_pop_free(tls->candidate_chain, X509_free);

@@ -88,6 +88,7 @@ enum ml_tls_note_kind {
   ML_NOTE_SESSION,
   ML_NOTE_KEYLOG,
   ML_NOTE_STAPLE,
+  ML_NOTE_TRACE,      /* messages in words, see tls_trace.h */
   ML_NOTE_KEY_UPDATE, /* the peer has new keys, after ml_tls_update_keys has asked it to */
 };
 
@@ -97,7 +98,7 @@ struct ml_tls_note {
   enum ml_tls_note_kind kind;
   SSL_SESSION *session; /* ML_NOTE_SESSION: resumable, i2d_SSL_SESSION(3) makes it portable */
   /* ML_NOTE_KEYLOG: NSS key log format, no newline. ML_NOTE_STAPLE: the OCSP response, DER; of no
-   * length when the server stapled none. */
+   * length when the server stapled none. ML_NOTE_TRACE: lines, each with its newline. */
   size_t line_len;
   char line[];
 };

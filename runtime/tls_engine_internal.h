@@ -109,6 +109,7 @@ struct ml_tls {
   struct ml_tls_after after;
 
   struct ml_tls_note *notes, **notes_end;
+  BIO *trace; /* NULL: nobody wants to see the messages */
 
   enum ml_alert_from alert_from;
   int alert;

@@ -5,6 +5,7 @@
 
 #include "tls_engine_internal.h"
 #include "tls_psk.h"
+#include "tls_trace.h"
 
 /* ---- Notes ---- */
 
@@ -60,7 +61,7 @@ int ml_tls_note_staple(struct ml_tls *tls, const uint8_t *response, size_t len)
 struct ml_tls_note *ml_tls_next_note(struct ml_tls *tls)
 {
   struct ml_tls_note *note = tls->notes;
-  if (!note) return NULL;
+  if (!note) return ml_tls_trace_note(tls);
   tls->notes = note->next;
   if (!tls->notes) tls->notes_end = &tls->notes;
   return note;

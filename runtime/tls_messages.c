@@ -1,6 +1,7 @@
 #include "tls_messages.h"
 
 #include "tls_at_hello.h"
+#include "tls_trace.h"
 
 static void on_handshake_message(struct ml_tls *tls, const uint8_t *message, size_t len)
 {
@@ -23,9 +24,11 @@ static void on_message(int write_p, int version, int content_type, const void *m
                        SSL *ssl, void *arg)
 {
   (void)ssl;
+  struct ml_tls *tls = arg;
   bool handshake =
       content_type == SSL3_RT_HANDSHAKE || (content_type == 0 && version == SSL2_VERSION);
-  if (handshake && !write_p && len > 0) on_handshake_message(arg, message, len);
+  if (handshake && !write_p && len > 0) on_handshake_message(tls, message, len);
+  ml_tls_trace_message(tls, write_p, version, content_type, message, len);
 }
 
 void ml_tls_watch_messages(struct ml_tls *tls)

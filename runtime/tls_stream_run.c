@@ -346,7 +346,10 @@ static void run_shutdown(struct ml_tls_stream *s)
 {
   struct ml_error err;
   if (dead(s) || s->shutdown == SHUT_NONE || !ml_tls_established(s->tls)) return;
-  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count) say_close(s);
+  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count) {
+    say_close(s);
+    (void)deliver_notes(s); /* the last chance for what says so */
+  }
   if (dead(s) || s->shutdown != SHUT_NOTIFY) return;
   int result = ml_tls_stream_flush(s, &err);
   if (result == ML_DONE) {
@@ -405,6 +408,7 @@ void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len)
   if (!dead(s) && s->announced) run_reading(s, data, len);
   run_writing(s);
   run_shutdown(s);
+  if (!dead(s) && !s->noting) (void)deliver_notes(s);
   if (!dead(s)) settle(s);
   ml_tls_stream_leave(s);
 }

@@ -171,6 +171,7 @@ function M.proxy(await, port, onPair)
     client:pipe(upstream)
     upstream:pipe(client)
     M.drainAfter(client, upstream)
+    M.drainAfter(upstream, client)
     onPair(client, upstream)
   end)
 end

@@ -1,5 +1,6 @@
 --- What the command line and the environment say about TLS: defaults and extra trust.
 local keylog = require 'moonlatch.tls.keylog'
+local trace = require 'moonlatch.tls.trace'
 local native = require 'moonlatch.native'
 
 -- Program options that set a default, as [option] = { field, value }; a later one in this list wins.
@@ -44,4 +45,5 @@ return function(tls, errors)
   defaults(tls, given)
   trust(given, errors)
   keylog.start()
+  trace.start()
 end

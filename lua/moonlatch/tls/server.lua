@@ -53,6 +53,7 @@ local function renew(self)
     pskIdentityHint = self._keys.pskIdentityHint,
     SNICallback = self._sniCallback,
     handshakeTimeout = self._handshakeTimeout,
+    enableTrace = self._enableTrace,
   }
   options.described = TLSSocket._describe(options)
   self._connectionOptions = options
@@ -65,6 +66,9 @@ local function checkOptions(options)
   end
   if options.handshakeTimeout ~= nil then
     errors.validate.number(options.handshakeTimeout, 'options.handshakeTimeout')
+  end
+  if options.enableTrace ~= nil then
+    errors.validate.boolean(options.enableTrace, 'options.enableTrace')
   end
 end
 
@@ -93,6 +97,7 @@ function Server:init(options, listener)
   end
   self._protocols = alpn.read(options, {}, true)
   self._keys = psk.read(options, {})
+  self._enableTrace = options.enableTrace
   self._handshakeTimeout = options.handshakeTimeout or HANDSHAKE_TIMEOUT
   self._sniCallback = options.SNICallback
   net.Server.init(self, options)

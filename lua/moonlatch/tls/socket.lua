@@ -12,6 +12,7 @@ local context = require 'moonlatch.tls.context'
 local contextOptions = require 'moonlatch.tls.options'
 local psk = require 'moonlatch.tls.psk'
 local questions = require 'moonlatch.tls.questions'
+local trace = require 'moonlatch.tls.trace'
 local wishes = require 'moonlatch.tls.wishes'
 local wrap = require 'moonlatch.tls.wrap'
 local tls = require 'moonlatch.tls.namespace'
@@ -50,8 +51,10 @@ local function connectionOptions(options)
     handshakeTimeout = options.handshakeTimeout,
   }
   alpn.read(options, o, o.isServer)
-  if options.postHandshakeAuth ~= nil then
-    o.postHandshakeAuth = errors.validate.boolean(options.postHandshakeAuth, 'options.postHandshakeAuth')
+  for _, name in ipairs { 'postHandshakeAuth', 'enableTrace' } do
+    if options[name] ~= nil then
+      o[name] = errors.validate.boolean(options[name], 'options.' .. name)
+    end
   end
   if options.requestOCSP ~= nil then
     o.requestOCSP = errors.validate.boolean(options.requestOCSP, 'options.requestOCSP')
@@ -109,6 +112,7 @@ TLSSocket._released = false      -- the script has been given the socket: its er
 TLSSocket._reported = false      -- the server has been told of the failure
 TLSSocket._keyCert = false       -- the context of setKeyCert
 TLSSocket._renegotiationForbidden = false
+TLSSocket._traced = false
 TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _sessions
 
 --- What init and the server's quick way share.
@@ -190,6 +194,9 @@ function TLSSocket:_secure(lower, leftover)
     handle:forbidRenegotiation()
   end
   self:_attach(handle)
+  if self._traced or self._tls.enableTrace or trace.enabled and self._tls.enableTrace == nil then
+    trace.attach(handle)
+  end
   handle:start()
 end
 
@@ -206,7 +213,7 @@ end
 local PER_CONNECTION = {
   'authorized', 'authorizationError', 'alpnProtocol', 'npnProtocol', 'servername', 'secureConnecting',
   '_established', '_released', '_reported', '_verified', '_sessions', '_identityError', '_scriptError',
-  '_parent', '_carrier', '_renegotiations', '_renegotiated',
+  '_parent', '_carrier', '_renegotiations', '_renegotiated', '_tracePrefix',
 }
 
 --- The socket is to connect again.
@@ -417,6 +424,17 @@ function TLSSocket:setKeyCert(given)
   end
 end
 
+--- Prints the messages of this connection to stderr from now on: records, handshake messages and alerts in words, never
+--- application data.
+---@source Node.js tlsSocket.enableTrace()
+function TLSSocket:enableTrace()
+  self._traced = true
+  local handle = self._handle
+  if handle and handle.trace then
+    trace.attach(handle)
+  end
+end
+
 --- Sets the name a client asks for, before the handshake begins.
 ---
 --- Raises ERR_INVALID_ARG_TYPE, and ERR_TLS_SNI_FROM_SERVER on a server.
@@ -449,6 +467,7 @@ handlers.register('tls', {
   renewed = function(owner)
     owner:_onRenewed()
   end,
+  trace = trace.write,
   keyUpdate = function(owner)
     owner:_onKeyUpdate()
   end,

@@ -1,8 +1,7 @@
 -- usage: moonlatch transports.lua [MIB [SEED]]: sends 100 MiB (or MIB) through TLS over each kind of transport and
 -- back, in chunks of random sizes and with random pauses at both ends. Checks that what comes back has the same
 -- SHA-256, that no stream holds more than its high-water mark and one chunk, and that the resident memory of the
--- process stays
--- below 48 MiB. Exit status 0 when so.
+-- process stays below 48 MiB. Exit status 0 when so.
 package.path = (arg[0]:match('^(.*)/') or '.') .. '/?.lua;' .. (arg[0]:match('^(.*)/') or '.') .. '/../../?.lua;'
   .. package.path
 local common = require 'common'

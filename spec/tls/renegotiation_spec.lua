@@ -2,6 +2,7 @@
 local spec = require 'moonlatch.spec'
 local tls = require 'tls'
 local H = require 'spec.support.hostile'
+local native = require 'moonlatch.native'
 local N = require 'spec.support.node'
 local P = require 'spec.support.peers'
 local T = require 'spec.support.tls'
@@ -418,6 +419,24 @@ describe('the limit of renegotiations by a client', function()
     tls.CLIENT_RENEG_WINDOW, tls.CLIENT_RENEG_LIMIT = 600, 1
     outcome(await, client)
     assert.equal('ERR_TLS_SESSION_ATTACK', serverErr.code)
+  end))
+
+  it('is one of a window of seconds that begins anew with each', between({}, function(await, client, peer)
+    local clock, now = native.hrtime, 1000
+    finally(function()
+      native.hrtime = clock
+    end)
+    function native.hrtime()
+      return now
+    end
+    for _, pause in ipairs { 0, 599, 599, 600, 1, 599 } do
+      now = now + pause
+      renegotiate(await, client)
+    end
+    client:on('error', function() end)
+    now = now + 599.9
+    client:renegotiate {}
+    assert.equal('ERR_TLS_SESSION_ATTACK', failureOf(await, peer).code)
   end))
 
   it('does not bind the server', between({}, function(await, _, peer)

@@ -9,12 +9,10 @@ local wishes = require 'moonlatch.tls.wishes'
 local codes, validate = errors.codes, errors.validate
 local ask = questions.ask
 
-local NANOSECONDS = 1e9 -- of a second
-
 -- How many renegotiations the client has begun, each within the window after the one before.
 local function count(socket)
   local now, last = native.hrtime(), socket._renegotiated
-  if last and now - last < tls.CLIENT_RENEG_WINDOW * NANOSECONDS then
+  if last and now - last < tls.CLIENT_RENEG_WINDOW then
     socket._renegotiations = socket._renegotiations + 1
   else
     socket._renegotiations = 1

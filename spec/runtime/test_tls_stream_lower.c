@@ -481,7 +481,7 @@ static void test_a_flood_of_key_updates_is_not_answered_without_bound(void **sta
   bench.lower.room = 0;
   SSL *peer = ml_tls_ssl(bench.peer);
   size_t given = 0;
-  for (int i = 0; i < 60000; i++) {
+  for (int i = 0; i < 30000; i++) {
     assert_int_equal(SSL_key_update(peer, SSL_KEY_UPDATE_REQUESTED), 1);
     assert_int_equal(SSL_do_handshake(peer), 1);
     if (ml_buf_size(ml_tls_output(bench.peer)) < 60000) continue;
@@ -489,7 +489,7 @@ static void test_a_flood_of_key_updates_is_not_answered_without_bound(void **sta
     bench_give(&bench);
     turn_until_quiet();
   }
-  assert_true(given > 1000000);
+  assert_true(given > 750000);
   struct ml_tls *engine = ml_tls_stream_engine(bench.owner.tls);
   assert_false(bench.lower.reading);
   assert_true(ml_buf_size(ml_tls_output(engine)) + bench.lower.held.len < 600000);

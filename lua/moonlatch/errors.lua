@@ -6,7 +6,7 @@
 local class = require 'moonlatch.class'
 local received = require 'moonlatch.errors.received'
 
-local type, pairs, ipairs, tostring, setmetatable = type, pairs, ipairs, tostring, setmetatable
+local type, pairs, ipairs, pcall, tostring, setmetatable = type, pairs, ipairs, pcall, tostring, setmetatable
 local format, concat = string.format, table.concat
 local traceback = debug.traceback
 
@@ -140,6 +140,14 @@ function errors.from(value)
   local err = setmetatable({ message = tostring(value) }, Error.metatable)
   setStack(err, 1)
   return err
+end
+
+--- What tostring() makes of an error, even of one whose own __tostring raises.
+---@param err any
+---@return string
+function errors.text(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or ('an error of type %s, whose __tostring raises'):format(type(err))
 end
 
 -- "a", "a or b", "a, b, or c"

@@ -367,6 +367,15 @@ describe('a refusal', function()
     assert.equal('ERR_TLS_HANDSHAKE_REFUSED', ours.code)
   end))
 
+  it('may be one whose __tostring raises', P.test({}, function(await)
+    local own = setmetatable({ alert = 'access_denied', message = 'no' }, { __tostring = function()
+      error 'cannot be shown'
+    end })
+    local theirs, ours = refused(await, {}, own)
+    assert.equal('ERR_SSL_TLSV1_ALERT_ACCESS_DENIED', theirs.code)
+    assert.is_true(rawequal(own, ours))
+  end))
+
   it('can be thrown', P.test({}, function(await)
     local guarded = answering(await, {}, function(callback, hello)
       if hello.servername == 'alpha.test' then

@@ -550,6 +550,17 @@ describe('a TLS connection over a Duplex', function()
     closed(await, client, server)
   end))
 
+  it('has its error when that cannot be shown, too', spec.coroutine(function(await)
+    local client, server, below = secured(await)
+    server:on('error', function() end)
+    local reason = setmetatable({}, { __tostring = function()
+      error 'cannot be shown'
+    end })
+    below:destroy(reason)
+    assert.is_true(rawequal(reason, (await(client, 'error'))))
+    closed(await, client, server)
+  end))
+
   it('tells a handshake that the Duplex ended, closed or failed', spec.coroutine(function(await)
     local cases = {
       { function(below) below:push(nil) end, 'ECONNRESET', CUT_SHORT },

@@ -4,7 +4,7 @@
 local errors = require 'moonlatch.errors'
 local native = require 'moonlatch.native'
 
-local type, tostring, xpcall = type, tostring, xpcall
+local type, xpcall = type, xpcall
 local codes = errors.codes
 
 ---@class moonlatch.tls.Carrier
@@ -28,7 +28,7 @@ local function fail(self, err)
   end
   local code = type(err) == 'table' and err.code
   self.failure, self.failureCode = err, type(code) == 'string' and code or 'ERR_STREAM_FAILED'
-  self.relay:fail(self.failureCode, tostring(err))
+  self.relay:fail(self.failureCode, errors.text(err))
 end
 
 local function receive(self, chunk)

@@ -7,7 +7,7 @@ local bothForms = require 'moonlatch.tls.both_forms'
 local questions = require 'moonlatch.tls.questions'
 
 local codes = errors.codes
-local type, tostring, xpcall = type, tostring, xpcall
+local type, xpcall = type, xpcall
 
 -- What every OpenSSL since 1.1.0 takes.
 local KEY_MAX, IDENTITY_MAX = 256, 128
@@ -137,7 +137,7 @@ function M.find(socket, asked)
     -- The alert is OpenSSL's to choose here.
     local _, err = questions.judge(key)
     socket._scriptError = err
-    return false, tostring(err)
+    return false, errors.text(err)
   end
   return true, key, identity
 end

@@ -8,7 +8,7 @@ local context = require 'moonlatch.tls.context'
 local hello = require 'moonlatch.tls.hello'
 local tls = require 'moonlatch.tls.namespace'
 
-local pairs, tostring, type, xpcall = pairs, tostring, type, xpcall
+local pairs, type, xpcall = pairs, type, xpcall
 local asks, alerts = native.tlsAsks, native.tlsAlerts
 
 -- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
@@ -55,7 +55,7 @@ function M.refuse(socket, token, err)
   end
   local alert
   alert, err = M.judge(err)
-  if not handle:answerFailure(token, alert, tostring(err)) then
+  if not handle:answerFailure(token, alert, errors.text(err)) then
     return false
   end
   socket._scriptError = err

@@ -298,9 +298,9 @@ local function describe(err, traceback)
     local ok, text = pcall(function()
       return require('moonlatch.inspect').inspect(err)
     end)
-    return ok and text or err.stack or tostring(err)
+    return ok and text or errors.text(err)
   end
-  return tostring(err) .. (traceback and '\n' .. traceback or '')
+  return errors.text(err) .. (traceback and '\n' .. traceback or '')
 end
 
 native.setUncaught(function(err, traceback)
@@ -320,6 +320,7 @@ native.setUncaught(function(err, traceback)
   end
   process.exitCode = 1
   process._finish()
+  tick.halt()
   leave(process.exitCode == 0 and 1 or exitStatus(process.exitCode))
 end)
 

@@ -193,6 +193,26 @@ describe('errors of a script', function()
       process.nextTick(error, 'first')
       process.nextTick(print, 'second')]].out)
   end)
+
+  for name, call in pairs { ticks = 'process.nextTick', immediates = 'setImmediate' } do
+    it('end the process before the ' .. name .. ' behind them run', function()
+      local outcome = eval('local later = ' .. call .. [[
+
+        process:on('exit', function() later(print, 'after exit') end)
+        for i = 1, 3 do later(error, 'number ' .. i) end
+        later(print, 'behind')]])
+      assert.equal(1, outcome.status)
+      assert.equal('', outcome.out)
+      assert.truthy(outcome.err:find('number 1', 1, true))
+      assert.falsy(outcome.err:find('number 2', 1, true))
+    end)
+  end
+
+  it('are told even when their __tostring raises', function()
+    local outcome = eval [[error(setmetatable({}, { __tostring = function() error 'again' end }))]]
+    assert.equal(1, outcome.status)
+    assert.truthy(outcome.err:find('Uncaught', 1, true))
+  end)
 end)
 
 describe('the end of the program', function()

@@ -77,7 +77,7 @@ native.immediates(function()
     outstanding, coming = coming, outstanding
   end
   local list = outstanding
-  while list.first do
+  while list.first and not tick.isHalted() do
     local immediate = list.first
     take(immediate)
     run(immediate)

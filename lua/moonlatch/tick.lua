@@ -11,6 +11,7 @@ local COMPACT = 1024
 
 local fns, counts, first, second, third, fourth = {}, {}, {}, {}, {}, {}
 local head, tail = 1, 0 -- places in use: head … tail
+local halted = false
 
 --- Called when the queue goes from empty to non-empty; the program sets it to tell its loop.
 tick.wake = function() end
@@ -78,7 +79,7 @@ end
 --- Runs ticks until none is left, those that they add included. An error leaves the rest queued for the
 --- next call.
 function tick.drain()
-  while head <= tail do
+  while head <= tail and not halted do
     local place = head
     local fn, count = fns[place], counts[place]
     local a, b, c, d = first[place], second[place], third[place], fourth[place]
@@ -92,6 +93,16 @@ function tick.drain()
     end
     run(fn, count, a, b, c, d)
   end
+end
+
+--- From here on no tick runs any more, nor any immediate: an error ends the process.
+function tick.halt()
+  halted = true
+end
+
+---@return boolean
+function tick.isHalted()
+  return halted
 end
 
 --- Are there ticks waiting?

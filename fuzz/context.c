@@ -348,7 +348,7 @@ static void use(struct ml_tls_context *context, uint8_t flags)
   if (flags & 4) ml_tls_context_enable_keylog(context);
   SSL *ssl = SSL_new(ml_tls_context_ssl(plain));
   EXPECT(ssl);
-  if (ml_tls_context_apply(context, ssl, flags, &err) == 0)
+  if (ml_tls_context_apply(context, plain, ssl, flags, &err) == 0)
     (void)!ml_tls_context_show_identity(context, ssl, &err);
   SSL_free(ssl);
   if (!is_quick(ml_tls_context_ssl(context))) return;

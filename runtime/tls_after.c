@@ -149,7 +149,7 @@ static int demand(struct ml_tls *tls, enum ml_tls_says request_cert,
   if (request_cert != ML_SAYS_NOTHING) tls->request_cert = request_cert == ML_SAYS_YES;
   ml_tls_demand_certificate(tls);
   /* A session made from now on stands for more, or less, than one made before. */
-  return ml_tls_context_apply(tls->context, tls->ssl, ml_tls_policy(tls), err);
+  return ml_tls_context_apply(tls->context, tls->context, tls->ssl, ml_tls_policy(tls), err);
 }
 
 int ml_tls_renegotiate(struct ml_tls *tls, enum ml_tls_says request_cert,

@@ -87,13 +87,14 @@ static int take_context(struct ml_tls *tls, SSL *ssl)
   struct ml_tls_context *context = tls->pause.context;
   if (!context) return 0;
   tls->pause.context = NULL;
-  ml_tls_context_unref(tls->context);
+  struct ml_tls_context *before = tls->context;
   tls->context = context;
   tls->name_used = true;
   ml_tls_adopt_policy(tls, context);
   struct ml_error err;
-  if (ml_tls_context_apply(context, ssl, ml_tls_policy(tls), &err) != 0 ||
-      ml_tls_psk_apply(tls, &err) != 0) {
+  int result = ml_tls_context_apply(context, before, ssl, ml_tls_policy(tls), &err);
+  ml_tls_context_unref(before);
+  if (result != 0 || ml_tls_psk_apply(tls, &err) != 0) {
     ml_tls_set_error(tls, &err);
     tls->pause.refused = true;
     return -1;

@@ -342,8 +342,17 @@ static int set_session_id_context(const struct ml_tls_context *context, SSL *ssl
   return SSL_set_session_id_context(ssl, id, context->session_id_context_len);
 }
 
-int ml_tls_context_apply(const struct ml_tls_context *context, SSL *ssl, uint8_t policy,
-                         struct ml_error *err)
+/* Reading names costs more than all the rest of a switch. */
+static int set_groups(const struct ml_tls_context *context, const struct ml_tls_context *before,
+                      SSL *ssl)
+{
+  const char *groups = ml_tls_context_groups(context);
+  if (strcmp(groups, ml_tls_context_groups(before)) == 0) return 1;
+  return SSL_set1_groups_list(ssl, groups) == 1;
+}
+
+int ml_tls_context_apply(const struct ml_tls_context *context, const struct ml_tls_context *before,
+                         SSL *ssl, uint8_t policy, struct ml_error *err)
 {
   ERR_clear_error();
   SSL_CTX *ctx = context->ssl;
@@ -355,7 +364,7 @@ int ml_tls_context_apply(const struct ml_tls_context *context, SSL *ssl, uint8_t
   if (SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(ctx)) != 1 ||
       SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(ctx)) != 1)
     goto fail;
-  if (SSL_set1_groups_list(ssl, ml_tls_context_groups(context)) != 1) goto fail;
+  if (!set_groups(context, before, ssl)) goto fail;
   unsigned long partial =
       X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(ctx)) & X509_V_FLAG_PARTIAL_CHAIN;
   X509_VERIFY_PARAM_clear_flags(SSL_get0_param(ssl), X509_V_FLAG_PARTIAL_CHAIN);

@@ -96,9 +96,10 @@ SSL_CTX *ml_tls_context_ssl(const struct ml_tls_context *context);
 
 /* Applies to `ssl` what SSL_set_SSL_CTX(3) leaves behind when a server switches contexts at
  * ClientHello: the certificate, versions, options, groups, the client CA names and the session id
- * context. `policy` (a small number standing for the server's client-certificate policy) is mixed
- * into a derived session id context. */
-ML_MUST_CHECK int ml_tls_context_apply(const struct ml_tls_context *context, SSL *ssl,
+ * context. `before` is the context that `ssl` has gone by so far. `policy` (a small number standing
+ * for the server's client-certificate policy) is mixed into a derived session id context. */
+ML_MUST_CHECK int ml_tls_context_apply(const struct ml_tls_context *context,
+                                       const struct ml_tls_context *before, SSL *ssl,
                                        uint8_t policy, struct ml_error *err);
 
 /* The groups and signature algorithms as configured, or OpenSSL's own groups and NULL. */

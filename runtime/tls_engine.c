@@ -214,7 +214,8 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
   ml_tls_permit_renegotiation(tls);
   if (ml_tls_alpn_set_up(tls, options, err) != 0 || ml_tls_psk_set_up(tls, options, err) != 0 ||
-      (options->server && ml_tls_context_apply(context, tls->ssl, ml_tls_policy(tls), err) != 0)) {
+      (options->server &&
+       ml_tls_context_apply(context, context, tls->ssl, ml_tls_policy(tls), err) != 0)) {
     ml_tls_free(tls);
     return -1;
   }

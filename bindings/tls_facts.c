@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bindings.h"
+#include "cert_der.h"
 #include "scratch.h"
 #include "tls.h"
 #include "tls_explain.h"
@@ -144,8 +145,12 @@ static int fact_served_certificate(lua_State *L)
   X509 *certs[] = {tls ? ml_tls_served_certificate(tls) : NULL,
                    tls ? ml_tls_served_issuer(tls) : NULL};
   for (int i = 0; i < 2; i++) {
-    BIO *scratch = ml_scratch(L);
-    ml_push_written(L, scratch, certs[i] ? i2d_X509_bio(scratch, certs[i]) : 0);
+    size_t len;
+    const uint8_t *der = certs[i] ? ml_cert_der(certs[i], &len) : NULL;
+    if (der)
+      lua_pushlstring(L, (const char *)der, len);
+    else
+      lua_pushnil(L);
   }
   return 2;
 }

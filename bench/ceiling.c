@@ -1,8 +1,9 @@
 /* bench-ceiling: what a C programmer gets from epoll and OpenSSL in one thread, with nothing in
  * between.
  *
- * Three listeners on loopback, PORT (ECDSA certificate), PORT+1 (RSA) and PORT+2 (echo, ECDSA). The
- * first two answer every HTTP request with a fixed response, and GET /bulk with BULK_MIB of zeros.
+ * Four listeners on loopback, PORT (ECDSA certificate), PORT+1 (RSA), PORT+2 (echo, ECDSA) and
+ * PORT+3 (a chain of two, where the others have callbacks). All but the echo answer every HTTP
+ * request with a fixed response, and GET /bulk with BULK_MIB of zeros.
  * What bench/servers/ do in Lua and JavaScript and by nginx's configuration is the same work.
  */
 #include <arpa/inet.h>
@@ -277,7 +278,7 @@ int main(int argc, char **argv)
     fputs("usage: bench-ceiling PORT CERTIFICATE_DIR BULK_MIB\n", stderr);
     return 2;
   }
-  struct listener listeners[3];
+  struct listener listeners[4];
   int port = atoi(argv[1]);
   bulk_size = strtoull(argv[3], NULL, 10) << 20;
   snprintf(bulk_header, sizeof bulk_header, "HTTP/1.1 200 OK\r\nContent-Length: %llu\r\n\r\n",
@@ -289,5 +290,6 @@ int main(int argc, char **argv)
   listen_on(&listeners[0], ecdsa, port, false);
   listen_on(&listeners[1], context(argv[2], "rsa"), port + 1, false);
   listen_on(&listeners[2], ecdsa, port + 2, true);
+  listen_on(&listeners[3], context(argv[2], "chain"), port + 3, false);
   serve();
 }

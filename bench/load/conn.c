@@ -65,6 +65,9 @@ static SSL_CTX *new_context(OSSL_LIB_CTX *library, const struct options *o)
   SSL_CTX_set_read_ahead(tls, 1);
   if (o->mode == MODE_IDLE) SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
+  if (o->no_ticket) SSL_CTX_set_options(tls, SSL_OP_NO_TICKET);
+  if (o->status && SSL_CTX_set_tlsext_status_type(tls, TLSEXT_STATUSTYPE_ocsp) != 1)
+    die("OpenSSL refuses to ask for an OCSP response");
   return tls;
 }
 
@@ -158,6 +161,8 @@ static void prepare_tls(struct load *load, struct conn *conn)
   bool first = load->options.mode == MODE_RESUMED && !conn->offered;
   conn->ssl = SSL_new(first ? load->first_tls : load->tls);
   if (!conn->ssl || !SSL_set_fd(conn->ssl, conn->fd)) die("out of memory");
+  if (load->options.servername && !SSL_set_tlsext_host_name(conn->ssl, load->options.servername))
+    die("OpenSSL refuses the name");
   SSL_set_ex_data(conn->ssl, conn_index, conn);
   if (conn->offered && !SSL_set_session(conn->ssl, conn->session)) die("OpenSSL refuses a session");
   SSL_set_connect_state(conn->ssl);

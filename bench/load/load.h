@@ -34,10 +34,13 @@ struct options {
   unsigned conns;
   double seconds, warmup;
   uint64_t count; /* stop after so many operations instead of after `seconds`; 0 for no bound */
-  size_t message_size; /* of an echo */
-  int version;         /* TLS1_2_VERSION or TLS1_3_VERSION */
-  bool rsa;            /* ask for an RSA certificate instead of an ECDSA one */
-  double wait;         /* seconds to go on trying while the server is not listening yet */
+  size_t message_size;    /* of an echo */
+  int version;            /* TLS1_2_VERSION or TLS1_3_VERSION */
+  bool rsa;               /* ask for an RSA certificate instead of an ECDSA one */
+  const char *servername; /* NULL: none is sent */
+  bool status;            /* ask for an OCSP response */
+  bool no_ticket;         /* TLS 1.2: take no tickets, so that sessions have ids */
+  double wait;            /* seconds to go on trying while the server is not listening yet */
   pid_t pids[MAX_PIDS];
   unsigned pid_count;
 };

@@ -30,6 +30,9 @@ static const char usage[] =
     "  --size=BYTES     message of an echo (16384)\n"
     "  --tls=1.2|1.3    protocol (1.3)\n"
     "  --cert=ecdsa|rsa the certificate to ask for (ecdsa)\n"
+    "  --servername=N   name a host (SNI)\n"
+    "  --status         ask for an OCSP response\n"
+    "  --no-ticket      TLS 1.2: have sessions with ids instead of tickets\n"
     "  --wait=S         go on trying so long until the server listens (0)\n"
     "  --pid=N          a process of the server, whose CPU time and memory to report; may be "
     "repeated\n";
@@ -97,13 +100,23 @@ static enum mode mode_named(const char *name)
 }
 
 static const struct option long_options[] = {
-    {"mode", required_argument, NULL, 'm'},    {"host", required_argument, NULL, 'H'},
-    {"port", required_argument, NULL, 'p'},    {"conns", required_argument, NULL, 'c'},
-    {"seconds", required_argument, NULL, 's'}, {"warmup", required_argument, NULL, 'w'},
-    {"count", required_argument, NULL, 'n'},   {"size", required_argument, NULL, 'z'},
-    {"tls", required_argument, NULL, 't'},     {"cert", required_argument, NULL, 'a'},
-    {"wait", required_argument, NULL, 'W'},    {"pid", required_argument, NULL, 'P'},
-    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+    {"mode", required_argument, NULL, 'm'},
+    {"host", required_argument, NULL, 'H'},
+    {"port", required_argument, NULL, 'p'},
+    {"conns", required_argument, NULL, 'c'},
+    {"seconds", required_argument, NULL, 's'},
+    {"warmup", required_argument, NULL, 'w'},
+    {"count", required_argument, NULL, 'n'},
+    {"size", required_argument, NULL, 'z'},
+    {"tls", required_argument, NULL, 't'},
+    {"cert", required_argument, NULL, 'a'},
+    {"wait", required_argument, NULL, 'W'},
+    {"pid", required_argument, NULL, 'P'},
+    {"servername", required_argument, NULL, 'N'},
+    {"status", no_argument, NULL, 'o'},
+    {"no-ticket", no_argument, NULL, 'T'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 static void set_option(struct options *o, int option)
@@ -141,6 +154,15 @@ static void set_option(struct options *o, int option)
     if (strcmp(optarg, "rsa") != 0 && strcmp(optarg, "ecdsa") != 0)
       die("--cert must be ecdsa or rsa");
     o->rsa = optarg[0] == 'r';
+    break;
+  case 'N':
+    o->servername = optarg;
+    break;
+  case 'o':
+    o->status = true;
+    break;
+  case 'T':
+    o->no_ticket = true;
     break;
   case 'W':
     o->wait = number("wait", optarg, 0, 3600);

@@ -1,4 +1,5 @@
--- usage: moonlatch moonlatch.lua PORT CERTIFICATE_DIR BULK_MIB: the work of ../ceiling.c on moonlatch's tls.
+-- usage: moonlatch moonlatch.lua PORT CERTIFICATE_DIR BULK_MIB [CALLBACKS]: the work of ../ceiling.c on moonlatch's
+-- tls. On the fourth port CALLBACKS take part in the handshake: sni, sessions, ocsp, or all of them.
 local fs = require 'fs'
 local tls = require 'tls'
 
@@ -47,14 +48,64 @@ local function echo(socket)
   socket:pipe(socket)
 end
 
-local function listen(kind, offset, listener)
-  local options = {
+-- ---- Callbacks in the handshake ----
+
+local STORE_SIZE = 4096 -- sessions
+
+local function identity(kind)
+  return {
     key = fs.readFileSync(('%s/%s.key'):format(dir, kind)),
     cert = fs.readFileSync(('%s/%s.crt'):format(dir, kind)),
   }
-  tls.createServer(options, listener):listen(port + offset, '127.0.0.1', 4096)
 end
 
-listen('ecdsa', 0, answer)
-listen('rsa', 1, answer)
-listen('ecdsa', 2, echo)
+local function chooseByName(options)
+  local contexts = { localhost = tls.createSecureContext(identity 'chain') }
+  function options.SNICallback(servername, callback)
+    callback(nil, contexts[servername])
+  end
+end
+
+-- The oldest session makes room for the newest.
+local function keepSessions(server)
+  local sessions, ids, last = {}, {}, 0
+  server:on('newSession', function(id, data, callback)
+    last = last % STORE_SIZE + 1
+    if ids[last] then
+      sessions[ids[last]] = nil
+    end
+    ids[last], sessions[id] = id, data
+    callback()
+  end)
+  server:on('resumeSession', function(id, callback)
+    callback(nil, sessions[id])
+  end)
+end
+
+local function staple(server)
+  local response = fs.readFileSync(dir .. '/chain.ocsp')
+  server:on('OCSPRequest', function(_, _, callback)
+    callback(nil, response)
+  end)
+end
+
+-- ---- Listening ----
+
+local function listen(options, offset, listener)
+  local server = tls.createServer(options, listener)
+  server:listen(port + offset, '127.0.0.1', 4096)
+  return server
+end
+
+local function listenWith(callbacks, offset, listener)
+  local all, options = callbacks == 'all', identity 'chain'
+  if all or callbacks == 'sni' then chooseByName(options) end
+  local server = listen(options, offset, listener)
+  if all or callbacks == 'sessions' then keepSessions(server) end
+  if all or callbacks == 'ocsp' then staple(server) end
+end
+
+listen(identity 'ecdsa', 0, answer)
+listen(identity 'rsa', 1, answer)
+listen(identity 'ecdsa', 2, echo)
+listenWith(arg[4], 3, answer)

@@ -1,5 +1,6 @@
 'use strict';
-// usage: node node.js PORT CERTIFICATE_DIR BULK_MIB: the work of ../ceiling.c on Node's tls.
+// usage: node node.js PORT CERTIFICATE_DIR BULK_MIB [CALLBACKS]: the work of ../ceiling.c on Node's tls. On the fourth
+// port CALLBACKS take part in the handshake: sni, sessions, ocsp, or all of them.
 const fs = require('fs');
 const tls = require('tls');
 
@@ -48,15 +49,55 @@ function echo(socket) {
   socket.pipe(socket);
 }
 
-function listen(type, offset, listener) {
-  const options = {
+// Callbacks in the handshake.
+
+const STORE_SIZE = 4096; // sessions
+
+function identity(type) {
+  return {
     key: fs.readFileSync(`${dir}/${type}.key`),
     cert: fs.readFileSync(`${dir}/${type}.crt`),
     ecdhCurve: 'X25519',
   };
-  tls.createServer(options, listener).listen(port + offset, '127.0.0.1', 4096);
 }
 
-listen('ecdsa', 0, answer);
-listen('rsa', 1, answer);
-listen('ecdsa', 2, echo);
+function chooseByName(options) {
+  const contexts = new Map([['localhost', tls.createSecureContext(identity('chain'))]]);
+  options.SNICallback = (servername, callback) => callback(null, contexts.get(servername));
+}
+
+// The oldest session makes room for the newest.
+function keepSessions(server) {
+  const sessions = new Map();
+  server.on('newSession', (id, data, callback) => {
+    sessions.set(id.toString('latin1'), data);
+    if (sessions.size > STORE_SIZE) sessions.delete(sessions.keys().next().value);
+    callback();
+  });
+  server.on('resumeSession', (id, callback) => callback(null, sessions.get(id.toString('latin1'))));
+}
+
+function staple(server) {
+  const response = fs.readFileSync(`${dir}/chain.ocsp`);
+  server.on('OCSPRequest', (certificate, issuer, callback) => callback(null, response));
+}
+
+// Listening.
+
+function listen(options, offset, listener) {
+  return tls.createServer(options, listener).listen(port + offset, '127.0.0.1', 4096);
+}
+
+function listenWith(callbacks, offset, listener) {
+  const all = callbacks === 'all';
+  const options = identity('chain');
+  if (all || callbacks === 'sni') chooseByName(options);
+  const server = listen(options, offset, listener);
+  if (all || callbacks === 'sessions') keepSessions(server);
+  if (all || callbacks === 'ocsp') staple(server);
+}
+
+listen(identity('ecdsa'), 0, answer);
+listen(identity('rsa'), 1, answer);
+listen(identity('ecdsa'), 2, echo);
+listenWith(process.argv[5], 3, answer);

@@ -136,6 +136,32 @@ worker	[ 3000000, 'x' ]
     assert.equal('true\ttrue\ttrue\nall gone\n', (output(await, place)))
   end))
 
+  it('gives a worker that listens again on the same address the same socket', C.test(script([[
+    local ports = {}
+    for i = 1, 2 do cluster.fork():on('message', function(port)
+      ports[#ports + 1] = port
+      if #ports == 2 then
+        cluster.workers[1]:send 'again'
+      elseif #ports == 3 then
+        print(ports[1] == ports[2], ports[2] == ports[3])
+        cluster.disconnect()
+      end
+    end) end
+  ]], [[
+    local function listen()
+      local server = net.createServer()
+      server:listen(0, '127.0.0.1', function()
+        process.send(server:address().port)
+      end)
+      worker:once('message', function()
+        server:close(listen)
+      end)
+    end
+    listen()
+  ]]), function(await, place)
+    assert.equal('true\ttrue\n', (output(await, place)))
+  end))
+
   it('tells a worker that its port is taken', C.test(script([[
     local server = net.createServer():listen(0, '127.0.0.1')
     server:on('listening', function()

@@ -20,6 +20,18 @@ local function plain(err)
   }
 end
 
+local function giveUp(key, worker)
+  local entry = open[key]
+  if not entry then
+    return
+  end
+  entry.users[worker] = nil
+  if not handles.keep and next(entry.users) == nil then
+    open[key] = nil
+    entry.listener:close()
+  end
+end
+
 --- A descriptor for `worker` to listen on, to be closed when it has been sent.
 ---@param worker cluster.Worker
 ---@param key string
@@ -37,24 +49,13 @@ function handles.acquire(worker, key, request)
     entry = { listener = listener, users = {} }
     open[key] = entry
   end
+  entry.users[worker] = true
   local fd, err = entry.listener:duplicate()
   if not fd then
+    giveUp(key, worker)
     return nil, plain(err)
   end
-  entry.users[worker] = true
   return fd
-end
-
-local function giveUp(key, worker)
-  local entry = open[key]
-  if not entry then
-    return
-  end
-  entry.users[worker] = nil
-  if not handles.keep and next(entry.users) == nil then
-    open[key] = nil
-    entry.listener:close()
-  end
 end
 
 --- The worker has closed the server.

@@ -52,14 +52,25 @@ end
 -- ---- Listening ----
 
 local acquire, release = listening.acquire, listening.release
-local uses = {} -- how often this worker has listened on the same address: several port 0 are several ports
+local inUse = {} -- key → true, of this worker's listeners: several port 0 are several ports
 
 local function keyOf(request)
   local o = request.options
   local where = request.path or request.fd and 'fd ' .. request.fd or (request.address or '') .. ':' .. request.port
   where = where .. (o.ipv6Only and ' ipv6Only' or '')
-  uses[where] = (uses[where] or 0) + 1
-  return where .. ' #' .. uses[where]
+  local number = 1
+  while inUse[where .. ' #' .. number] do
+    number = number + 1
+  end
+  local key = where .. ' #' .. number
+  inUse[key] = true
+  return key
+end
+
+-- The key goes with its socket: whoever listens on the same address again gets the same one.
+local function giveBack(key)
+  inUse[key] = nil
+  channel:send('release', key)
 end
 
 local function addressOf(server)
@@ -74,6 +85,7 @@ local function adopt(server, key, fd, done)
   local listener, err = listening.open(server, { fd = fd, options = {} })
   if not listener then
     native.fs.close(fd)
+    giveBack(key)
     done(nil, err)
     return
   end
@@ -95,6 +107,7 @@ function listening.acquire(server, request, done)
     if fd then
       adopt(server, key, fd, done)
     else
+      inUse[key] = nil
       done(nil, errors.new(answer.err.message, answer.err))
     end
   end)
@@ -104,7 +117,7 @@ function listening.release(listener)
   local entry = shared[listener]
   if entry then
     shared[listener], servers[entry.server] = nil, nil
-    channel:send('release', entry.key)
+    giveBack(entry.key)
   end
   release(listener)
 end

@@ -1,6 +1,7 @@
 --- What the script says about the protocol on top of TLS: ALPNProtocols, ALPNCallback and NPNProtocols.
 local errors = require 'moonlatch.errors'
 local bothForms = require 'moonlatch.tls.both_forms'
+local given = require 'moonlatch.tls.given'
 local protocols = require 'moonlatch.tls.protocols'
 local questions = require 'moonlatch.tls.questions'
 
@@ -8,10 +9,6 @@ local codes = errors.codes
 local ipairs, type = ipairs, type
 
 local M = {}
-
-local function given(value)
-  return value ~= nil and value ~= false
-end
 
 --- Checks these options and copies them into `target`: `alpn` and `npn` in wire format, and on a server ALPNCallback.
 ---
@@ -60,20 +57,12 @@ end
 --- Which of the client's protocols?
 function questions.ask.alpn(socket, token, list)
   local offered = names(list)
-  local function answer(err, chosen)
-    local handle = socket._handle
-    if not handle then
-      return
-    elseif given(err) then
-      questions.refuse(socket, token, err)
-    elseif not given(chosen) then
-      handle:answerData(token)
-    elseif type(chosen) == 'string' and contains(offered, chosen) then
-      handle:answerData(token, chosen)
-    else
-      questions.refuse(socket, token, codes.ERR_TLS_ALPN_CALLBACK_INVALID_RESULT(chosen, offered))
+  local answer = questions.answering(socket, token, function(chosen)
+    if type(chosen) ~= 'string' or not contains(offered, chosen) then
+      error(codes.ERR_TLS_ALPN_CALLBACK_INVALID_RESULT(chosen, offered), 0)
     end
-  end
+    return chosen
+  end)
   bothForms.call(socket._tls.ALPNCallback, answer, {
     servername = socket._handle:servername() or false,
     protocols = names(list), -- the script's own, to do with as it likes

@@ -2,6 +2,7 @@
 --- native context is told.
 local errors = require 'moonlatch.errors'
 local constants = require 'constants'
+local given = require 'moonlatch.tls.given'
 local ticketKeys = require 'moonlatch.tls.ticket_keys'
 local tls = require 'moonlatch.tls.namespace'
 local trust = require 'moonlatch.tls.trust'
@@ -124,11 +125,6 @@ local METHODS = {
 
 local function raise(err)
   error(err, 0)
-end
-
--- As in Node, false and nil both mean "not given".
-local function given(value)
-  return value ~= nil and value ~= false
 end
 
 local function checkText(name, value)
@@ -321,7 +317,7 @@ end
 local function texts(options, target)
   for _, name in ipairs { 'passphrase', 'sigalgs' } do
     local value = options[name]
-    if value ~= nil and value ~= false then
+    if given(value) then
       target[name] = checkText(name, value)
     end
   end

@@ -4,6 +4,7 @@
 --- at once: OpenSSL calls for the key in the middle of a message, and `find` below runs on its stack.
 local errors = require 'moonlatch.errors'
 local bothForms = require 'moonlatch.tls.both_forms'
+local given = require 'moonlatch.tls.given'
 local questions = require 'moonlatch.tls.questions'
 
 local codes = errors.codes
@@ -13,10 +14,6 @@ local type, xpcall = type, xpcall
 local KEY_MAX, IDENTITY_MAX = 256, 128
 
 local M = {}
-
-local function given(value)
-  return value ~= nil and value ~= false
-end
 
 --- Checks these options and copies them into `target` under their names.
 ---
@@ -54,9 +51,7 @@ end
 
 -- A server's answer: the key, or a table with it as clients give one.
 local function serverKey(answer)
-  if not given(answer) then
-    return nil
-  elseif type(answer) == 'string' then
+  if type(answer) == 'string' then
     return checkKey(answer)
   elseif type(answer) ~= 'table' then
     error(errors.argType('ret', { 'Object', 'string' }, answer), 0)
@@ -83,22 +78,7 @@ end
 
 --- The key behind this identity?
 function questions.ask.psk(socket, token, identity)
-  local function answer(err, value)
-    local handle = socket._handle
-    if not handle then
-      return
-    elseif given(err) then
-      questions.refuse(socket, token, err)
-      return
-    end
-    local ok, key = xpcall(serverKey, errors.from, value)
-    if ok then
-      handle:answerData(token, key)
-    else
-      questions.refuse(socket, token, key)
-    end
-  end
-  bothForms.call(socket._tls.pskCallback, answer, socket, identity)
+  bothForms.call(socket._tls.pskCallback, questions.answering(socket, token, serverKey), socket, identity)
 end
 
 -- ---- Asked within a call of OpenSSL's ----
@@ -117,7 +97,7 @@ local function serverNow(socket, identity)
   elseif not answered then
     error(codes.ERR_TLS_PSK_ANSWER_TOO_LATE(socket:getProtocol()), 0)
   end
-  return serverKey(found)
+  return given(found) and serverKey(found) or nil
 end
 
 local function clientNow(socket, hint)

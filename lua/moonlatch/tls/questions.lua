@@ -5,6 +5,7 @@
 local errors = require 'moonlatch.errors'
 local native = require 'moonlatch.native'
 local context = require 'moonlatch.tls.context'
+local given = require 'moonlatch.tls.given'
 local hello = require 'moonlatch.tls.hello'
 local tls = require 'moonlatch.tls.namespace'
 
@@ -78,6 +79,47 @@ function M.call(socket, token, callback, ...)
 end
 local call = M.call
 
+--- What a script answers a question with that is answered with bytes: a function that may be called at any time.
+---@param socket tls.TLSSocket
+---@param token integer
+---@param check fun(value: any): string?  raises for a value that is no answer; not called without one
+---@return fun(err: any, value: any)
+function M.answering(socket, token, check)
+  return function(err, value)
+    local handle = socket._handle
+    if not handle then
+      return
+    elseif given(err) then
+      refuse(socket, token, err)
+      return
+    elseif not given(value) then
+      handle:answerData(token)
+      return
+    end
+    local ok, bytes = xpcall(check, errors.from, value)
+    if ok then
+      handle:answerData(token, bytes)
+    else
+      refuse(socket, token, bytes)
+    end
+  end
+end
+
+--- Emits an event of the server's whose last argument answers the question. Without a listener, who may have left,
+--- there is no answer to wait for.
+---@param socket tls.TLSSocket
+---@param token integer
+---@param answer fun(err: any, value: any)
+---@param name string
+---@param ... any  the event's arguments
+function M.emit(socket, token, answer, name, ...)
+  local server = socket._tls.server
+  local ok, heard = call(socket, token, server.emit, server, name, ...)
+  if ok and not heard then
+    answer()
+  end
+end
+
 --- Which questions the native side is to ask for this connection, as the bits of its option `asks`.
 ---@param socket tls.TLSSocket
 ---@return integer
@@ -111,9 +153,9 @@ local function answerContext(socket, token, err, chosen)
   if not handle then
     return
   end
-  if err ~= nil and err ~= false then
+  if given(err) then
     refuse(socket, token, err)
-  elseif chosen == nil or chosen == false then
+  elseif not given(chosen) then
     handle:answerContext(token)
   else
     chosen = context.from(chosen)
@@ -175,40 +217,18 @@ local STAPLE_MAX = 16777215 -- bytes (RFC 6066, 8)
 
 local function checkStaple(response)
   if type(response) ~= 'string' then
-    return errors.argType('response', 'string', response)
+    error(errors.argType('response', 'string', response), 0)
   elseif #response < 1 or #response > STAPLE_MAX then
-    return errors.range('response', ('a string of 1 to %d bytes'):format(STAPLE_MAX), #response)
+    error(errors.range('response', ('a string of 1 to %d bytes'):format(STAPLE_MAX), #response), 0)
   end
-  return nil
-end
-
-local function answerStaple(socket, token, err, response)
-  local handle = socket._handle
-  if not handle then
-    return
-  end
-  if err == nil or err == false then
-    response = response or nil
-    err = response ~= nil and checkStaple(response) or nil
-  end
-  if err ~= nil then
-    refuse(socket, token, err)
-  else
-    handle:answerData(token, response)
-  end
+  return response
 end
 
 --- Several listeners are all asked; the first answer counts.
 function ask.staple(socket, token)
   local certificate, issuer = socket._handle:servedCertificate()
-  local server = socket._tls.server
-  local ok, heard = call(socket, token, server.emit, server, 'OCSPRequest', certificate, issuer,
-    function(err, response)
-      answerStaple(socket, token, err, response)
-    end)
-  if ok and not heard then
-    answerStaple(socket, token)
-  end
+  local answer = M.answering(socket, token, checkStaple)
+  M.emit(socket, token, answer, 'OCSPRequest', certificate, issuer, answer)
 end
 
 -- ---- Is this the server I meant? ----

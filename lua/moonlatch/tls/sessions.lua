@@ -1,53 +1,32 @@
 --- A server's sessions in a store of the script's: the events 'resumeSession' and 'newSession'.
 local errors = require 'moonlatch.errors'
+local given = require 'moonlatch.tls.given'
 local questions = require 'moonlatch.tls.questions'
 
 local type, xpcall = type, xpcall
-local ask, call, refuse = questions.ask, questions.call, questions.refuse
+local ask, answering, emit = questions.ask, questions.answering, questions.emit
 
 questions.events.session = 'resumeSession'
 questions.events.store = 'newSession'
 
 local M = {}
 
-local function given(value)
-  return value ~= nil and value ~= false
-end
-
--- Emits an event whose last argument answers the question. Without a listener, who may have left, there is no answer
--- to wait for.
-local function emit(socket, token, answer, name, ...)
-  local server = socket._tls.server
-  local ok, heard = call(socket, token, server.emit, server, name, ...)
-  if ok and not heard then
-    answer()
+local function checkSession(data)
+  if type(data) ~= 'string' then
+    error(errors.argType('sessionData', 'string', data), 0)
   end
-end
-
-local function answering(socket, token)
-  return function(err, data)
-    local handle = socket._handle
-    if not handle then
-      return
-    elseif given(err) then
-      refuse(socket, token, err)
-    elseif given(data) and type(data) ~= 'string' then
-      refuse(socket, token, errors.argType('sessionData', 'string', data))
-    else
-      handle:answerData(token, given(data) and data or nil)
-    end
-  end
+  return data
 end
 
 --- Which session is behind this id?
 function ask.session(socket, token, id)
-  local answer = answering(socket, token)
+  local answer = answering(socket, token, checkSession)
   emit(socket, token, answer, 'resumeSession', id, answer)
 end
 
 --- Has this new session been stored? The handshake's last flight waits for it.
 function ask.store(socket, token, id, data)
-  local answer = answering(socket, token)
+  local answer = answering(socket, token, checkSession)
   local function stored(err)
     answer(err)
   end

@@ -1,6 +1,7 @@
 /* require 'moonlatch.native': the table of native functions, and the loop's own. */
 #include <openssl/crypto.h>
 
+#include "clock.h"
 #include "resolver.h"
 #include "vm.h"
 

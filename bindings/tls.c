@@ -48,6 +48,11 @@ static const char *const ask_names[] = {
 };
 #define ASK_NAMES (sizeof(ask_names) / sizeof(*ask_names))
 
+const char *ml_tls_ask_name(enum ml_tls_ask ask)
+{
+  return ask_names[ask];
+}
+
 /* The DER form, written straight into Lua's memory. */
 static void push_session(lua_State *L, SSL_SESSION *session)
 {

@@ -14,6 +14,9 @@ int ml_tls_client_hello(lua_State *L);
 /* The stream of the handle at argument 1, or NULL when it is closed. */
 struct ml_tls_stream *ml_tls_self_stream(lua_State *L);
 
+/* The question by the name that Lua knows it by. */
+const char *ml_tls_ask_name(enum ml_tls_ask ask);
+
 /* Methods that only look: protocol(), cipher(), peerCertificate(), … (tls_facts.c) */
 extern const luaL_Reg ml_tls_facts[];
 

@@ -7,6 +7,7 @@
 #include "scratch.h"
 #include "tls.h"
 #include "tls_explain.h"
+#include "tls_timeline.h"
 #include "x509.h"
 
 static SSL *self_ssl(lua_State *L)
@@ -296,6 +297,38 @@ static int fact_max_send_fragment(lua_State *L)
   return 1;
 }
 
+static void push_phase(lua_State *L, const struct ml_tls_phase *phase)
+{
+  static const char *const waiting[] = {
+      [ML_WAIT_NETWORK] = "network", [ML_WAIT_SCRIPT] = "script", [ML_WAIT_CRYPTO] = "crypto"};
+  lua_createtable(L, 0, 4);
+  set_string(L, "waiting", waiting[phase->waiting]);
+  set_string(L, "name",
+             phase->waiting == ML_WAIT_SCRIPT ? ml_tls_ask_name(phase->ask) : phase->message);
+  lua_pushnumber(L, phase->at);
+  lua_setfield(L, -2, "at");
+  lua_pushnumber(L, phase->ms);
+  lua_setfield(L, -2, "ms");
+}
+
+/* timeline() → { { name, waiting, at, ms }, … }, over: the phases of the handshake (tls_timeline.h)
+ */
+static int fact_timeline(lua_State *L)
+{
+  struct ml_tls_phase phases[ML_TLS_PHASES_MAX];
+  bool over;
+  struct ml_tls *tls = ml_tls_self(L);
+  if (!tls) return 0;
+  size_t count = ml_tls_timeline(tls, phases, &over);
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    push_phase(L, &phases[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_pushboolean(L, over);
+  return 2;
+}
+
 const luaL_Reg ml_tls_facts[] = {
     {"servername", fact_servername},
     {"alpnProtocol", fact_alpn},
@@ -317,6 +350,7 @@ const luaL_Reg ml_tls_facts[] = {
     {"ephemeralKeyInfo", fact_ephemeral},
     {"sharedSigalgs", fact_shared_sigalgs},
     {"requestsCertificate", fact_requests_certificate},
+    {"timeline", fact_timeline},
     {"setMaxSendFragment", fact_max_send_fragment},
     {NULL, NULL},
 };

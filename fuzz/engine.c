@@ -16,6 +16,7 @@
 #include "expect.h"
 #include "random.h"
 #include "tls_after.h"
+#include "tls_timeline.h"
 #include "tls_trace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -264,9 +265,24 @@ static void write_some(struct end *end, uint8_t amount)
   EXPECT(done <= len && (result != ML_TLS_OK || done == len));
 }
 
+static void look_at_timeline(const struct end *end)
+{
+  struct ml_tls_phase phases[ML_TLS_PHASES_MAX];
+  bool over;
+  double at = 0;
+  size_t count = ml_tls_timeline(end->tls, phases, &over);
+  EXPECT(count <= ML_TLS_PHASES_MAX && (over || !ml_tls_established(end->tls)));
+  for (size_t i = 0; i < count; i++) {
+    EXPECT(phases[i].at >= at && phases[i].ms >= 0);
+    EXPECT((phases[i].message == NULL) == (phases[i].waiting == ML_WAIT_SCRIPT));
+    at = phases[i].at;
+  }
+}
+
 static void look(const struct end *end)
 {
   bool absent;
+  look_at_timeline(end);
   (void)ml_tls_verify_result(end->tls, &absent);
   (void)ml_tls_servername(end->tls);
   size_t len;

@@ -309,10 +309,3 @@ void ml_loop_give_back(struct ml_loop *loop, uint8_t *buffer)
   }
   free(buffer);
 }
-
-uint64_t ml_now_ns(void)
-{
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}

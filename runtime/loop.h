@@ -94,7 +94,4 @@ void ml_loop_timer_stop(struct ml_loop *loop, ev_timer *timer, bool ref);
 uint8_t *ml_loop_borrow(struct ml_loop *loop);
 void ml_loop_give_back(struct ml_loop *loop, uint8_t *buffer);
 
-/* Monotonic time in nanoseconds, read from the clock (clock_gettime(2)). */
-uint64_t ml_now_ns(void);
-
 #endif

@@ -5,6 +5,7 @@
 
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
+#include "tls_messages.h"
 #include "tls_policy.h"
 
 #define EARLY_LIMIT ((size_t)65536) /* cleartext kept for an owner who does not read */
@@ -31,6 +32,7 @@ bool ml_tls_renewed(const struct ml_tls *tls)
 void ml_tls_after_open(struct ml_tls *tls)
 {
   ml_tls_io_follow(&tls->io);
+  ml_tls_unwatch_messages(tls);
   /* Without RFC 5746 a renegotiation would let somebody else's data in front of the peer's. */
   if (!SSL_get_secure_renegotiation_support(tls->ssl)) ml_tls_decline_renegotiation(tls);
 }

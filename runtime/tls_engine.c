@@ -17,6 +17,7 @@
 #include "tls_psk.h"
 #include "tls_sessions.h"
 #include "tls_staple.h"
+#include "tls_timeline.h"
 #include "tls_trace.h"
 
 /* ---- State ---- */
@@ -173,7 +174,6 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
 static int set_up_server(struct ml_tls *tls)
 {
   SSL_set_accept_state(tls->ssl);
-  ml_tls_watch_messages(tls);
   ml_tls_demand_certificate(tls);
   return 0;
 }
@@ -212,6 +212,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   SSL_set_bio(tls->ssl, bio, bio);
   SSL_set_app_data(tls->ssl, tls);
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
+  ml_tls_watch_messages(tls);
   ml_tls_permit_renegotiation(tls);
   if (ml_tls_alpn_set_up(tls, options, err) != 0 || ml_tls_psk_set_up(tls, options, err) != 0 ||
       (options->server &&
@@ -244,6 +245,7 @@ void ml_tls_free(struct ml_tls *tls)
   ml_buf_free(&tls->after.early);
   free_notes(tls);
   ml_tls_trace_free(tls);
+  ml_tls_timeline_free(tls);
   ml_tls_sessions_free(tls);
   X509_free(tls->candidate);
   sk_X509_pop_free(tls->candidate_chain, X509_free);
@@ -419,12 +421,8 @@ static enum ml_tls_result advance(struct ml_tls *tls)
   }
 }
 
-enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
+static enum ml_tls_result go_on(struct ml_tls *tls)
 {
-  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
-  if (tls->calling) return ML_TLS_WANT_INPUT;
-  if (ml_tls_established(tls)) return ml_tls_after_handshake(tls);
-  if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
   if (tls->state == ML_TLS_START) {
     ml_tls_set_state(tls, tls->server ? ML_TLS_HELLO : ML_TLS_NEGOTIATE);
     if (!tls->server) ml_tls_offer_certificate(tls);
@@ -435,4 +433,16 @@ enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
   }
   if (tls->state == ML_TLS_STORE_ASKED) return conclude_store(tls);
   return advance(tls);
+}
+
+enum ml_tls_result ml_tls_handshake(struct ml_tls *tls)
+{
+  if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
+  if (tls->calling) return ML_TLS_WANT_INPUT;
+  if (ml_tls_established(tls)) return ml_tls_after_handshake(tls);
+  if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
+  ml_tls_timeline_enter(tls);
+  enum ml_tls_result result = go_on(tls);
+  ml_tls_timeline_leave(tls, result);
+  return result;
 }

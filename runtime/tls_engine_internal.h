@@ -109,7 +109,8 @@ struct ml_tls {
   struct ml_tls_after after;
 
   struct ml_tls_note *notes, **notes_end;
-  BIO *trace; /* NULL: nobody wants to see the messages */
+  struct ml_tls_timeline *timeline; /* NULL before the handshake; tls_timeline.c */
+  BIO *trace;                       /* NULL: nobody wants to see the messages */
 
   enum ml_alert_from alert_from;
   int alert;

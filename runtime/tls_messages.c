@@ -1,6 +1,7 @@
 #include "tls_messages.h"
 
 #include "tls_at_hello.h"
+#include "tls_timeline.h"
 #include "tls_trace.h"
 
 static void on_handshake_message(struct ml_tls *tls, const uint8_t *message, size_t len)
@@ -27,6 +28,7 @@ static void on_message(int write_p, int version, int content_type, const void *m
   struct ml_tls *tls = arg;
   bool handshake =
       content_type == SSL3_RT_HANDSHAKE || (content_type == 0 && version == SSL2_VERSION);
+  if (handshake && len > 0) ml_tls_timeline_message(tls, write_p, *(const uint8_t *)message);
   if (handshake && !write_p && len > 0) on_handshake_message(tls, message, len);
   ml_tls_trace_message(tls, write_p, version, content_type, message, len);
 }
@@ -35,4 +37,9 @@ void ml_tls_watch_messages(struct ml_tls *tls)
 {
   SSL_set_msg_callback(tls->ssl, on_message);
   SSL_set_msg_callback_arg(tls->ssl, tls);
+}
+
+void ml_tls_unwatch_messages(struct ml_tls *tls)
+{
+  if (!tls->server && !tls->trace) SSL_set_msg_callback(tls->ssl, NULL);
 }

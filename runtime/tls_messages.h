@@ -4,7 +4,10 @@
 
 #include "tls_engine_internal.h"
 
-/* From now on the messages are seen. A server's are from the start; a client's need not be. */
+/* From now on the messages are seen. They are from the start. */
 void ml_tls_watch_messages(struct ml_tls *tls);
+
+/* The handshake is over: a client's messages are of no more interest, unless somebody traces. */
+void ml_tls_unwatch_messages(struct ml_tls *tls);
 
 #endif

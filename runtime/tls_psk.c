@@ -12,6 +12,7 @@
 #include "tls_callbacks.h"
 #include "tls_policy.h"
 #include "tls_tickets.h"
+#include "tls_timeline.h"
 
 /* Of one ClientHello. Each takes a question to the owner, who may go far for the answer. */
 #define IDENTITIES_MAX 8
@@ -222,7 +223,9 @@ static int ask_owner(struct ml_tls *tls, struct ml_tls_psk *psk)
     goto fail;
   }
   tls->calling = true;
+  ml_tls_timeline_ask(tls, ML_ASK_PSK);
   int result = tls->psk->find ? tls->psk->find(tls->psk->user, psk, &err) : 0;
+  ml_tls_timeline_answered(tls);
   tls->calling = false;
   (void)!ml_tls_input(tls, NULL, 0); /* nothing to copy */
   if (result == 0 && psk->key_len <= ML_PSK_KEY_MAX) return 0;

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <signal.h>
 
+#include "clock.h"
 #include "fswatch.h"
 #include "immediate.h"
 #include "sigwatch.h"

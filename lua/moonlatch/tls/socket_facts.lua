@@ -1,6 +1,7 @@
 --- What a tls.TLSSocket tells about its connection: ciphers, certificates, sessions, keying material. A file of its own
 --- beside socket.lua, which is about how the connection comes to be.
 local errors = require 'moonlatch.errors'
+local timeline = require 'moonlatch.tls.timeline'
 
 local codes = errors.codes
 
@@ -137,6 +138,15 @@ return function(TLSSocket)
     end
     local material, err = handle:exportKeyingMaterial(length, label, contextValue)
     return material or error(err, 0)
+  end
+
+  --- Where the time of the handshake went, in milliseconds: as phases in order, and added up by what was waited for.
+  --- During the handshake the last phase is still going on; nil once the socket is closed.
+  ---@return tls.HandshakeTimeline?
+  ---@source moonlatch
+  function TLSSocket:handshakeTimeline()
+    local phases, over = ask(self, 'timeline')
+    return phases and timeline.summary(self, phases, over)
   end
 
   --- Limits the plaintext of a record, 512 to 16384 bytes.

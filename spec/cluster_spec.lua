@@ -235,6 +235,31 @@ worker	[ 3000000, 'x' ]
     assert.equal('ECONNREFUSED\n', (output(await, place)))
   end))
 
+  local nonsense = {
+    ['bytes that are no message'] = [['\255\254\253']],
+    ['a message that is no table'] = 'encode(5)',
+    ['a message of no kind'] = 'encode {}',
+    ['a message of an unknown kind'] = "encode { 'surrender', 1 }",
+  }
+  for what, bytes in pairs(nonsense) do
+    it('lets go of a worker that says ' .. what, C.test(script([[
+      cluster:on('exit', function(worker, code, signal) print('exit', worker.id, code, signal) end)
+      cluster:on('disconnect', function(worker) print('disconnect', worker.id) end)
+      cluster.fork()
+    ]], ([[
+      local encode = require('string.buffer').encode
+      local ffi = require 'ffi'
+      ffi.cdef 'long write(int, const void *, size_t);'
+      local bytes = %s
+      -- A message's length goes before it.
+      bytes = '\0\0\0' .. string.char(#bytes) .. bytes
+      ffi.C.write(require('moonlatch.cluster.state').fd, bytes, #bytes)
+      net.createServer():listen(0, '127.0.0.1')
+    ]]):format(bytes)), function(await, place)
+      assert.equal('disconnect\t1\nexit\t1\t0\tnil\n', (output(await, place)))
+    end))
+  end
+
   it('raises what the system says when a worker cannot be started', function()
     local outcome = program.eval([[
       local cluster = require 'cluster'

@@ -6,17 +6,18 @@ local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
 local native = require 'moonlatch.native'
 
-local pcall = pcall
+local pcall, type = pcall, type
 
 ---@class moonlatch.cluster.Channel
 ---@field connected boolean
 local Channel = class('Channel')
 
 ---@param fd integer                                          the channel's from now on
+---@param kinds table<string, any>                           what may come
 ---@param receive fun(kind: string, value: any, fd?: integer)  a descriptor is the receiver's
----@param ended fun()                                         the other process is gone, or has closed
-function Channel:init(fd, receive, ended)
-  self.receive, self.ended = receive, ended
+---@param ended fun()                  the other process is gone, has closed, or says what means nothing
+function Channel:init(fd, kinds, receive, ended)
+  self.kinds, self.receive, self.ended = kinds, receive, ended
   self.connected = true
   local handle, err = native.channel(self, fd)
   if not handle then
@@ -70,15 +71,25 @@ function Channel:setRef(on)
   end
 end
 
+local function over(self)
+  self:close()
+  self.ended()
+end
+
 native.handlers('channel', {
   read = function(self, bytes, fd)
-    local message = buffer.decode(bytes)
-    self.receive(message[1], message[2], fd)
+    local ok, message = pcall(buffer.decode, bytes)
+    if ok and type(message) == 'table' and self.kinds[message[1]] then
+      self.receive(message[1], message[2], fd)
+      return
+    end
+    -- One process that has gone wrong is no reason for another to end.
+    if fd then
+      native.fs.close(fd)
+    end
+    over(self)
   end,
-  ['end'] = function(self)
-    self:close()
-    self.ended()
-  end,
+  ['end'] = over,
 })
 
 return Channel

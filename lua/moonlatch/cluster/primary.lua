@@ -246,7 +246,7 @@ function cluster.fork(env)
   if not ours then
     error(theirs, 0)
   end
-  worker._channel = Channel(ours, function(kind, value)
+  worker._channel = Channel(ours, receive, function(kind, value)
     receive[kind](worker, value)
   end, function()
     disconnected(worker)

@@ -267,7 +267,7 @@ function cluster._started()
 end
 
 process.env[state.variable] = nil
-channel = Channel(state.fd, function(kind, value, fd)
+channel = Channel(state.fd, receive, function(kind, value, fd)
   receive[kind](value, fd)
 end, worker.ended)
 channel:wait()

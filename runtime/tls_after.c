@@ -58,13 +58,18 @@ int ml_tls_after_hello(struct ml_tls *tls, int *alert)
   return tls->after.granted ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
+static void forbidden_error(struct ml_error *err)
+{
+  ml_error_misuse(err, "ERR_TLS_RENEGOTIATION_DISABLED",
+                  "TLS session renegotiation disabled for this socket");
+}
+
 static enum ml_tls_result conclude_declined(struct ml_tls *tls)
 {
   struct ml_error err;
   tls->after.declined = false;
   if (!tls->after.forbidden) return ML_TLS_OK;
-  ml_error_misuse(&err, "ERR_TLS_RENEGOTIATION_DISABLED",
-                  "TLS session renegotiation disabled for this socket");
+  forbidden_error(&err);
   return ml_tls_fail_with(tls, &err);
 }
 
@@ -125,8 +130,7 @@ enum ml_tls_result ml_tls_after_handshake(struct ml_tls *tls)
 static int refuse(struct ml_tls *tls, struct ml_error *err)
 {
   if (tls->after.forbidden) {
-    ml_error_misuse(err, "ERR_TLS_RENEGOTIATION_DISABLED",
-                    "TLS session renegotiation disabled for this socket");
+    forbidden_error(err);
     return -1;
   }
   if (tls->state != ML_TLS_OPEN) {

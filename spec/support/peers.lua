@@ -61,6 +61,21 @@ function M.close(await, server)
   end)
 end
 
+--- Waits until each of these streams has been closed and has said so.
+function M.closed(await, ...)
+  for _, stream in ipairs { ... } do
+    await(function(done)
+      if stream.closed and stream._readableState.closeEmitted then
+        done()
+      else
+        stream:once('close', function()
+          done()
+        end)
+      end
+    end)
+  end
+end
+
 --- Runs a program to its end.
 ---@return integer status
 ---@return string stdout

@@ -40,20 +40,6 @@ local function pairs_(clientArguments, serverArguments)
   return client, server
 end
 
-local function closed(await, ...)
-  for _, each in ipairs { ... } do
-    await(function(done)
-      if each.closed and each._readableState.closeEmitted then
-        done()
-      else
-        each:once('close', function()
-          done()
-        end)
-      end
-    end)
-  end
-end
-
 -- Waits for 'secure' of all of them.
 local function secured(await, ...)
   for _, pair in ipairs { ... } do
@@ -82,7 +68,7 @@ describe('tls.createSecurePair', function()
     assert.equal('TLSv1.3', client.cleartext:getProtocol())
     assert.is_string(client.cleartext:getCipher().name)
     assert.equal('CN=localhost', 'CN=' .. (client.cleartext:getPeerCertificate().subject.CN or 'localhost'))
-    closed(await, client.cleartext, server.cleartext)
+    P.closed(await, client.cleartext, server.cleartext)
   end))
 
   it('takes its arguments in every form of the documents', function()
@@ -175,7 +161,7 @@ describe('tls.createSecurePair', function()
     assert.equal(carried, client.encrypted.bytesWritten)
     client:destroy()
     server:destroy()
-    closed(await, client.cleartext, server.cleartext)
+    P.closed(await, client.cleartext, server.cleartext)
   end))
 end)
 
@@ -200,7 +186,7 @@ describe('a secure pair', function()
         err and err.code)
       client:destroy()
       server:destroy()
-      closed(await, client.cleartext, server.cleartext)
+      P.closed(await, client.cleartext, server.cleartext)
       assert.is_nil(client.ssl:verifyError())
     end
   end))
@@ -209,7 +195,7 @@ describe('a secure pair', function()
     local client, server = pairs_ { tls.createSecureContext { ca = {} }, false, false, true }
     server.cleartext:on('error', function() end)
     assert.equal('UNABLE_TO_VERIFY_LEAF_SIGNATURE', await(client.cleartext, 'error').code)
-    closed(await, client.cleartext, server.cleartext)
+    P.closed(await, client.cleartext, server.cleartext)
   end))
 
   it('asks clients for certificates', spec.coroutine(function(await)
@@ -232,7 +218,7 @@ describe('a secure pair', function()
       end
       client:destroy()
       server:destroy()
-      closed(await, client.cleartext, server.cleartext)
+      P.closed(await, client.cleartext, server.cleartext)
     end
   end))
 
@@ -244,7 +230,7 @@ describe('a secure pair', function()
     assert.equal('another one', client.cleartext:getPeerCertificate().subject.CN)
     client:destroy()
     server:destroy()
-    closed(await, client.cleartext, server.cleartext)
+    P.closed(await, client.cleartext, server.cleartext)
   end))
 
   it('destroys both streams, and lets what it was piped to end', spec.coroutine(function(await)
@@ -253,11 +239,11 @@ describe('a secure pair', function()
     client:destroy()
     assert.is_true(client.cleartext.destroyed)
     assert.is_true(client.encrypted.destroyed)
-    closed(await, client.cleartext, client.encrypted)
+    P.closed(await, client.cleartext, client.encrypted)
     server.cleartext:destroy()
     server.encrypted:resume()
     await(server.encrypted, 'end')
-    closed(await, server.cleartext)
+    P.closed(await, server.cleartext)
   end))
 
   it('fails with its encrypted side', spec.coroutine(function(await)
@@ -265,13 +251,13 @@ describe('a secure pair', function()
     pair.encrypted:destroy()
     local err = await(pair.cleartext, 'error')
     assert.equal('EPIPE', err.code)
-    closed(await, pair.cleartext)
+    P.closed(await, pair.cleartext)
 
     pair = tls.createSecurePair(tls.createSecureContext(SERVER), true)
     pair.encrypted:finish('GET / HTTP/1.0\r\n\r\n')
     pair.encrypted:resume()
     assert.equal('ERR_SSL_HTTP_REQUEST', await(pair.cleartext, 'error').code)
-    closed(await, pair.cleartext)
+    P.closed(await, pair.cleartext)
   end))
 
   it('gives its errors to whoever listens', spec.coroutine(function(await)
@@ -298,7 +284,7 @@ describe('a secure pair', function()
         end
       end
       fail(pair)
-      closed(await, pair.cleartext)
+      P.closed(await, pair.cleartext)
       table.sort(heard)
       assert.same(case, heard)
     end
@@ -321,7 +307,7 @@ describe('a secure pair', function()
     assert.is_true(text == table.concat(got))
     server.cleartext:finish()
     client.cleartext:resume()
-    closed(await, client.cleartext, server.cleartext)
+    P.closed(await, client.cleartext, server.cleartext)
   end))
 end)
 

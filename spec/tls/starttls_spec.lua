@@ -3,6 +3,7 @@ local net = require 'net'
 local process = require 'process'
 local spec = require 'moonlatch.spec'
 local tls = require 'tls'
+local H = require 'spec.support.hostile'
 local P = require 'spec.support.peers'
 local postgres = require 'spec.support.postgres'
 local T = require 'spec.support.tls'
@@ -25,18 +26,6 @@ end
 local function ended(await, command)
   P.over(await, command)
   return command.status, command.stdout, command.stderr
-end
-
--- A plain server of the spec's own, which does `serve(socket)`.
-local function plainServer(await, serve)
-  local server = net.createServer(function(socket)
-    socket:on('error', function() end)
-    serve(socket)
-  end)
-  await(function(listening)
-    server:listen(0, '127.0.0.1', listening)
-  end)
-  return server, server:address().port
 end
 
 -- Says `text` in plain text and waits for the end; what came back.
@@ -118,7 +107,7 @@ describe('examples/starttls_smtp.lua', function()
   end))
 
   it('is not fooled by answers ahead of the handshake', P.test({}, function(await, files)
-    local server, port = plainServer(await, function(socket)
+    local server, port = H.plainServer(await, function(socket)
       socket:write('220 false friend\r\n')
       socket:on('data', function(line)
         if line:find('EHLO', 1, true) then
@@ -140,7 +129,7 @@ describe('examples/starttls_smtp.lua', function()
       { '502 what?\r\n', '220 was expected, and came: 502 what%?' },
       { false, 'disconnected before secure TLS connection' },
     } do
-      local server, port = plainServer(await, function(socket)
+      local server, port = H.plainServer(await, function(socket)
         socket:write('220 old server\r\n')
         socket:on('data', function(line)
           if line:find('EHLO', 1, true) then
@@ -224,7 +213,7 @@ describe('examples/starttls_postgres.lua', function()
       assert.matches('unable to', stderr)
 
       for _, answer in ipairs { 'N', 'Sand more in plain text', '' } do
-        local bare, port = plainServer(await, function(socket)
+        local bare, port = H.plainServer(await, function(socket)
           socket:once('data', function(request)
             assert.equal('\0\0\0\8\4\210\22\47', request)
             socket:finish(answer)

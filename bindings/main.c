@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lualib.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,8 @@ static void close_at_exit(lua_State *L)
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   luaL_ref(L, LUA_REGISTRYINDEX);
+  /* Leaves by atexit(3) as well, and must not be gone before what it frees. */
+  OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL);
   atexit(close_state);
 }
 #endif

@@ -317,12 +317,6 @@ function errors.emitWarning(message, name, code, fields)
   errors.warn(warning)
 end
 
---- Raises an Error table: shorthand that keeps the position out of the message.
----@param err any
-function errors.uncaughtRaise(err)
-  error(err, 0)
-end
-
 errors.describe = received.describe
 errors.codes = require('moonlatch.errors.codes')(errors)
 errors.validate = require('moonlatch.errors.validate')(errors)

@@ -85,21 +85,6 @@ function M.ask(await, port, say)
   end)
 end
 
---- The process ids that answer until `n` different ones have, or 200 connections were made.
-function M.pids(await, port, n)
-  local seen, count = {}, 0
-  for _ = 1, 200 do
-    local pid = tonumber((M.ask(await, port)):match('(%d+)\n$'))
-    if not seen[pid] then
-      seen[pid], count = true, count + 1
-    end
-    if count == n then
-      break
-    end
-  end
-  return seen, count
-end
-
 --- A connection that stays: the server echoes on it.
 function M.keep(await, port)
   local socket = net.connect(port, '127.0.0.1')

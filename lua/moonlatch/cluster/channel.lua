@@ -37,7 +37,7 @@ end
 ---@return Error? err
 function Channel:send(kind, value, fd)
   if not self.connected then
-    return nil, errors.coded(errors.Error, 'ERR_IPC_CHANNEL_CLOSED', 'Channel closed')
+    return nil, errors.codes.ERR_IPC_CHANNEL_CLOSED()
   end
   local ok, bytes = pcall(buffer.encode, { kind, value })
   if not ok then

@@ -4,6 +4,7 @@ local errors = require 'moonlatch.errors'
 local EventEmitter = require('events').EventEmitter
 local native = require 'moonlatch.native'
 local Channel = require 'moonlatch.cluster.channel'
+local common = require 'moonlatch.cluster.common'
 local handles = require 'moonlatch.cluster.handles'
 local process = require 'process'
 local spawn = require 'moonlatch.process.children'
@@ -132,16 +133,7 @@ end
 ---@return boolean
 ---@source Node.js worker.send()
 function Worker:send(message, callback)
-  if message == nil then
-    error(errors.codes.ERR_MISSING_ARGS('message'), 0)
-  end
-  local ok, err = self._channel:send('message', message)
-  if callback then
-    nextTick(callback, err)
-  elseif not ok then
-    nextTick(self.emit, self, 'error', err)
-  end
-  return ok == true
+  return common.send(self, self._channel, message, callback)
 end
 
 --- Asks the worker to close its servers, wait for their connections and leave.
@@ -303,21 +295,16 @@ function cluster.disconnect(callback)
   if callback ~= nil then
     validate.func(callback, 'callback')
   end
-  local left = 1
-  local function one()
-    left = left - 1
-    if left == 0 and callback then
-      callback()
-    end
-  end
+  local connected = {}
   for _, worker in pairs(cluster.workers) do
     if worker:isConnected() then
-      left = left + 1
-      worker:once('disconnect', one)
-      worker:disconnect()
+      connected[#connected + 1] = worker
     end
   end
-  nextTick(one)
+  common.each(connected, function(worker, over)
+    worker:once('disconnect', over)
+    worker:disconnect()
+  end, callback or function() end)
 end
 
 require('moonlatch.cluster.reload')(cluster)

@@ -1,4 +1,6 @@
 --- cluster.reload: new workers take over from those there are, and no connection notices.
+local common = require 'moonlatch.cluster.common'
+
 local ipairs, pairs = ipairs, pairs
 
 ---@param cluster table
@@ -43,20 +45,13 @@ return function(cluster)
   end
 
   local function retireAll(workers, done)
-    local left = 1
-    local function one()
-      left = left - 1
-      if left == 0 then
-        done()
-      end
-    end
+    local connected = {}
     for _, worker in ipairs(workers) do
       if worker:isConnected() then
-        left = left + 1
-        retire(worker, one)
+        connected[#connected + 1] = worker
       end
     end
-    one()
+    common.each(connected, retire, done)
   end
 
   --- Starts one new worker for each there is, with the script as it is on disk now. When all of them serve, the old

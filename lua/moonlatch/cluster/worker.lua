@@ -4,12 +4,12 @@ local errors = require 'moonlatch.errors'
 local EventEmitter = require('events').EventEmitter
 local native = require 'moonlatch.native'
 local Channel = require 'moonlatch.cluster.channel'
+local common = require 'moonlatch.cluster.common'
 local listening = require 'moonlatch.net.listening'
 local process = require 'process'
 local state = require 'moonlatch.cluster.state'
 local tickets = require 'moonlatch.cluster.tickets'
 local timers = require 'timers'
-local nextTick = require('moonlatch.tick').nextTick
 
 local pairs, next = pairs, next
 
@@ -127,19 +127,14 @@ end
 local leaving
 
 local function closeServers(done)
-  local open = 1
-  local function closed()
-    open = open - 1
-    if open == 0 then
-      done()
-    end
-  end
+  local open = {}
   for server in pairs(servers) do
-    open = open + 1
+    open[#open + 1] = server
+  end
+  common.each(open, function(server, closed)
     server:once('close', closed)
     server:close()
-  end
-  nextTick(closed)
+  end, done)
 end
 
 --- Closes the servers, waits until their connections have ended, and then lets go of the primary: the process ends
@@ -191,16 +186,7 @@ end
 ---@return boolean
 ---@source Node.js worker.send()
 function Worker:send(message, callback)
-  if message == nil then
-    error(errors.codes.ERR_MISSING_ARGS('message'), 0)
-  end
-  local ok, err = channel:send('message', message)
-  if callback then
-    nextTick(callback, err)
-  elseif not ok then
-    nextTick(self.emit, self, 'error', err)
-  end
-  return ok == true
+  return common.send(self, channel, message, callback)
 end
 
 process.send = function(message, ...)

@@ -1,5 +1,6 @@
 -- Renegotiation under TLS 1.2, by either end, and what bounds it.
 local spec = require 'moonlatch.spec'
+local stream = require 'stream'
 local tls = require 'tls'
 local H = require 'spec.support.hostile'
 local native = require 'moonlatch.native'
@@ -560,6 +561,112 @@ describe('a renegotiation that does not come to an end', function()
       await(1.5 * T.handshakeTimeout)
       client:write('still here')
       assert.equal('still here', (await(peer, 'data')))
+    end))
+end)
+
+describe('a renegotiation', function()
+  -- Both ends do it, and can talk afterwards.
+  local function both(await, client, peer)
+    for _, socket in ipairs { client, peer } do
+      renegotiate(await, socket)
+    end
+    client:write('well?')
+    assert.equal('well?', (await(peer, 'data')))
+  end
+
+  it('asks neither for a context nor for a protocol again', spec.coroutine(function(await)
+    local asked, client, peer, close = {}, nil, nil, nil
+    local context = tls.createSecureContext { key = T.localhost.key, cert = T.localhost.cert, maxVersion = 'TLSv1.2' }
+    await(function(ready)
+      N.securePair(function(...)
+        client, peer, close = ...
+        ready()
+      end, {
+        server = {
+          SNICallback = function(name, callback)
+            asked[#asked + 1] = name
+            callback(nil, context)
+          end,
+          ALPNCallback = function(offer)
+            asked[#asked + 1] = offer.protocols[2]
+            return 'h2'
+          end,
+        },
+        client = { ALPNProtocols = { 'http/1.1', 'h2' } },
+      })
+    end)
+    both(await, client, peer)
+    assert.same({ 'localhost', 'h2' }, asked)
+    assert.equal('h2', client.alpnProtocol)
+    assert.equal('localhost', peer.servername)
+    client:destroy()
+    peer:destroy()
+    await(close)
+  end))
+
+  it('asks for the key again where there is one instead of certificates', spec.coroutine(function(await)
+    local asked, client, peer, close = 0, nil, nil, nil
+    await(function(ready)
+      local key = ('k'):rep(32)
+      N.securePair(function(...)
+        client, peer, close = ...
+        ready()
+      end, {
+        server = {
+          maxVersion = 'TLSv1.2', ciphers = 'PSK',
+          pskCallback = function()
+            asked = asked + 1
+            return key
+          end,
+        },
+        client = {
+          ciphers = 'PSK', checkServerIdentity = function() end,
+          pskCallback = function()
+            return { psk = key, identity = 'me' }
+          end,
+        },
+      })
+    end)
+    both(await, client, peer)
+    assert.equal(3, asked)
+    client:destroy()
+    peer:destroy()
+    await(close)
+  end))
+
+  it('works over a Duplex', spec.coroutine(function(await)
+    local one, two = unpack(stream.duplexPair())
+    local context = tls.createSecureContext { key = T.localhost.key, cert = T.localhost.cert, maxVersion = 'TLSv1.2' }
+    local peer = tls.TLSSocket(one, { isServer = true, secureContext = context })
+    local client = tls.connect { socket = two, ca = T.ca.cert, servername = 'localhost' }
+    await(client, 'secureConnect')
+    both(await, client, peer)
+    client:destroy()
+    peer:destroy()
+    await(peer, 'close')
+  end))
+
+  it('works inside another TLS connection, which is then declined one of its own', between({},
+    function(await, outerClient, outerPeer)
+      local context = tls.createSecureContext { key = T.localhost.key, cert = T.localhost.cert,
+        maxVersion = 'TLSv1.2' }
+      local peer = tls.TLSSocket(outerPeer, { isServer = true, secureContext = context })
+      local client = tls.connect { socket = outerClient, ca = T.ca.cert, servername = 'localhost' }
+      await(client, 'secureConnect')
+      both(await, client, peer)
+      for _, method in ipairs { 'renegotiate', 'updateKeys', 'requestCertificate' } do
+        local returned
+        local err = await(function(told)
+          returned = outerClient[method](outerClient, {}, function(err)
+            told(nil, err)
+          end)
+        end)
+        assert.is_false(returned)
+        assert.equal('ERR_TLS_INVALID_STATE', err.code)
+      end
+      both(await, client, peer)
+      client:destroy()
+      peer:destroy()
     end))
 end)
 

@@ -4,7 +4,7 @@ local checkPolicy = require('moonlatch.tls.options').checkPolicy
 local nextTick = require('moonlatch.tick').nextTick
 local wishes = require 'moonlatch.tls.wishes'
 
-local codes, validate = errors.codes, errors.validate
+local validate = errors.validate
 
 -- (options, callback) or (callback).
 local function arguments(options, callback)
@@ -40,10 +40,9 @@ return function(TLSSocket)
   ---@source RFC 8446, 4.6.3
   function TLSSocket:updateKeys(options, callback)
     options, callback = arguments(options, callback)
-    if self.destroyed then
-      return tell(callback, codes.ERR_SOCKET_CLOSED())
-    elseif not self._established then
-      return tell(callback, codes.ERR_TLS_INVALID_STATE())
+    local refused = wishes.refusal(self)
+    if refused then
+      return tell(callback, refused)
     end
     local peers = options.requestPeer == true
     local done, err = self._handle:updateKeys(peers)

@@ -27,6 +27,18 @@ local function proceed(self)
   end
 end
 
+--- Why nothing can be wished of this socket, if so: it is closed, its handshake is not over, or its connection carries
+--- another one now.
+---@param self tls.TLSSocket
+---@return moonlatch.Error?
+function wishes.refusal(self)
+  if self.destroyed then
+    return errors.codes.ERR_SOCKET_CLOSED()
+  elseif not self._established or not self._handle then
+    return errors.codes.ERR_TLS_INVALID_STATE()
+  end
+end
+
 --- Adds a wish. `begin(handle)` gives true, false while the connection is busy with another one, or nil and an Error.
 --- Returns false when it cannot be granted; the callback hears why, and of everything else when it is over.
 ---@param self tls.TLSSocket
@@ -34,12 +46,7 @@ end
 ---@param callback? fun(err: moonlatch.Error?)
 ---@return boolean
 function wishes.add(self, begin, callback)
-  local refused
-  if self.destroyed then
-    refused = errors.codes.ERR_SOCKET_CLOSED()
-  elseif not self._established then
-    refused = errors.codes.ERR_TLS_INVALID_STATE()
-  end
+  local refused = wishes.refusal(self)
   if refused then
     if callback then
       nextTick(callback, refused)

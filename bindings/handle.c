@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "handle_pipe.h"
+
 /* Slices of a list that are gathered on the C stack; a longer list takes a userdata. */
 enum { LIST_ON_STACK = 32 };
 
@@ -24,7 +26,7 @@ static void start_idle_timer(struct ml_handle *h, double seconds)
 
 /* Something moved. The timer is left to run: when it fires it looks at the time of the last
  * activity, which is cheaper than moving it with each read. */
-static void touch(struct ml_handle *h)
+void ml_handle_touch(struct ml_handle *h)
 {
   if (h->timeout == 0) return;
   h->activity = loop_time(h);
@@ -69,14 +71,18 @@ static void on_read(struct ml_stream *stream, const uint8_t *data, size_t len)
 {
   struct ml_handle *h = stream->user;
   struct received received = {h, data, len};
-  touch(h);
-  ml_enter(h->object.vm, emit_read, &received);
+  ml_handle_touch(h);
+  if (h->out != NULL) {
+    ml_handle_forward(h, data, len);
+  } else {
+    ml_enter(h->object.vm, emit_read, &received);
+  }
 }
 
 static void on_end(struct ml_stream *stream)
 {
   struct ml_handle *h = stream->user;
-  touch(h);
+  ml_handle_touch(h);
   ml_object_emit(&h->object, h->class_id, ML_ON_END);
 }
 
@@ -109,8 +115,9 @@ static void make_slot(lua_State *L, struct ml_handle *h)
 static void on_written(struct ml_stream *stream)
 {
   struct ml_handle *h = stream->user;
-  touch(h);
+  ml_handle_touch(h);
   let_pending_go(h);
+  if (h->in != NULL && ml_handle_forwarded(h)) return;
   ml_object_emit(&h->object, h->class_id, ML_ON_WRITTEN);
 }
 
@@ -123,7 +130,7 @@ static void on_shutdown(struct ml_stream *stream)
 static void on_connect(struct ml_stream *stream)
 {
   struct ml_handle *h = stream->user;
-  touch(h);
+  ml_handle_touch(h);
   ml_object_emit(&h->object, h->class_id, ML_ON_CONNECT);
 }
 
@@ -131,6 +138,7 @@ static void on_error(struct ml_stream *stream, const struct ml_error *err)
 {
   struct ml_handle *h = stream->user;
   let_pending_go(h);
+  ml_handle_drop_in(h);
   ml_object_emit_error(&h->object, h->class_id, ML_ON_ERROR, err);
 }
 
@@ -206,10 +214,11 @@ static void forget(struct ml_handle *h)
 struct ml_stream *ml_handle_detach(struct ml_handle *h, struct ml_error *err)
 {
   struct ml_stream *stream = h->stream;
-  if (stream == NULL || h->pending) {
+  if (stream == NULL || h->pending || h->in != NULL) {
     ml_error_system(err, stream == NULL ? EBADF : EBUSY, "open");
     return NULL;
   }
+  (void)ml_handle_stop_out(h);
   ml_stream_read_stop(stream);
   h->stream = NULL;
   forget(h);
@@ -220,8 +229,10 @@ void ml_handle_end(struct ml_handle *h)
 {
   struct ml_stream *stream = h->stream;
   if (stream == NULL) return;
+  (void)ml_handle_stop_out(h);
   h->stream = NULL;
   ml_stream_close(stream);
+  ml_handle_drop_in(h);
   forget(h);
 }
 
@@ -326,7 +337,7 @@ int ml_handle_write(lua_State *L)
   size_t n = 1;
   struct ml_handle *h = open_self(L, "write");
   if (h == NULL) return 2;
-  if (h->pending) luaL_error(L, "write while another is pending");
+  if (h->pending || h->in != NULL) luaL_error(L, "write while another is pending");
   if (lua_type(L, 2) == LUA_TTABLE) {
     n = lua_objlen(L, 2);
     slices = list_slices(L, small, n);
@@ -339,7 +350,7 @@ int ml_handle_write(lua_State *L)
   make_slot(L, h);
   int status = ml_stream_write(h->stream, slices, n, &err);
   if (status == ML_PENDING) keep_pending(L, h, 2);
-  if (status != ML_FAILED) touch(h);
+  if (status != ML_FAILED) ml_handle_touch(h);
   return push_status(L, status, &err);
 }
 
@@ -454,7 +465,7 @@ int ml_handle_set_timeout(lua_State *L)
   h->timeout = ms / 1000;
   /* The loop's idea of now is as old as the tick. */
   ev_now_update(ml_loop_ev(loop));
-  touch(h);
+  ml_handle_touch(h);
   return 0;
 }
 

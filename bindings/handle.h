@@ -16,10 +16,12 @@ struct ml_handle {
   int slot; /* registry reference for what a pending write writes from; made by the first write */
   bool pending; /* a write is */
   bool unreferenced;
-  ev_timer idle;      /* never keeps the loop running */
-  double timeout;     /* seconds; 0: none */
-  double activity;    /* loop time of the last read or write */
-  size_t queued_then; /* ml_stream_queued when the timer was started, to see a slow write move */
+  ev_timer idle;       /* never keeps the loop running */
+  double timeout;      /* seconds; 0: none */
+  double activity;     /* loop time of the last read or write */
+  size_t queued_then;  /* ml_stream_queued when the timer was started, to see a slow write move */
+  struct ml_pipe *out; /* what is read goes there (handle_pipe.h), or NULL */
+  struct ml_pipe *in;  /* what is written comes from there */
 };
 
 /* The events that a handle's stream must have, with the handle as `user`. They call the Lua
@@ -47,6 +49,9 @@ int ml_handle_bytes_written(lua_State *L);
 int ml_handle_queued(lua_State *L);
 int ml_handle_fd(lua_State *L);
 int ml_handle_gc(lua_State *L);
+int ml_handle_pipe(lua_State *L);
+int ml_handle_unpipe(lua_State *L);
+int ml_handle_piped(lua_State *L);
 
 /* Their entries of a luaL_Reg table. */
 /* clang-format off */
@@ -69,7 +74,10 @@ int ml_handle_gc(lua_State *L);
   {"bytesRead", ml_handle_bytes_read},           \
   {"bytesWritten", ml_handle_bytes_written},     \
   {"queued", ml_handle_queued},                  \
-  {"fd", ml_handle_fd}
+  {"fd", ml_handle_fd},                          \
+  {"pipe", ml_handle_pipe},                      \
+  {"unpipe", ml_handle_unpipe},                  \
+  {"piped", ml_handle_piped}
 /* clang-format on */
 
 /* Pushes a new userdata of the class registered as `class_name`, `size` ≥ sizeof(struct ml_handle)
@@ -93,6 +101,9 @@ struct ml_stream *ml_handle_detach(struct ml_handle *handle, struct ml_error *er
 
 /* Closes the stream and lets the owner go. Harmless on a closed handle. */
 void ml_handle_end(struct ml_handle *handle);
+
+/* Something moved: the idle timer starts over. */
+void ml_handle_touch(struct ml_handle *handle);
 
 /* Pushes address, family, port. Three values. */
 int ml_push_addr(lua_State *L, const struct ml_addr *addr);

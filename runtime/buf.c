@@ -36,3 +36,12 @@ void ml_buf_free(struct ml_buf *buf)
   free(buf->data);
   *buf = (struct ml_buf){0};
 }
+
+void ml_slices_move(struct ml_slice *slices, size_t n, const uint8_t *from, size_t len,
+                    const uint8_t *to)
+{
+  for (size_t i = 0; i < n; i++) {
+    const uint8_t *data = slices[i].data;
+    if (data >= from && data < from + len) slices[i].data = to + (data - from);
+  }
+}

@@ -17,6 +17,10 @@ struct ml_slice {
   size_t len;
 };
 
+/* Makes slices that lie in the `len` bytes at `from` lie in the same bytes at `to`. */
+void ml_slices_move(struct ml_slice *slices, size_t n, const uint8_t *from, size_t len,
+                    const uint8_t *to);
+
 struct ml_buf {
   uint8_t *data;   /* NULL when empty and nothing is reserved */
   size_t start;    /* first byte not consumed */

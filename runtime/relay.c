@@ -284,6 +284,16 @@ static struct ml_stream *relay_transport(struct ml_stream *stream)
   return NULL;
 }
 
+/* A write is copied. */
+static void relay_moved(struct ml_stream *stream, const uint8_t *from, size_t len,
+                        const uint8_t *to)
+{
+  (void)stream;
+  (void)from;
+  (void)len;
+  (void)to;
+}
+
 static const struct ml_stream_ops relay_ops = {
     .read_start = relay_read_start,
     .read_stop = relay_read_stop,
@@ -295,6 +305,7 @@ static const struct ml_stream_ops relay_ops = {
     .remote = relay_remote,
     .queued = relay_queued,
     .transport = relay_transport,
+    .moved = relay_moved,
 };
 
 struct ml_relay *ml_relay_new(struct ml_loop *loop, const struct ml_relay_carrier *carrier,

@@ -532,6 +532,12 @@ static struct ml_stream *sock_transport(struct ml_stream *stream)
   return stream;
 }
 
+static void sock_moved(struct ml_stream *stream, const uint8_t *from, size_t len, const uint8_t *to)
+{
+  struct ml_sock *s = sock_of(stream);
+  ml_slices_move(s->held, s->held_count, from, len, to);
+}
+
 static const struct ml_stream_ops sock_ops = {
     .read_start = sock_read_start,
     .read_stop = sock_read_stop,
@@ -543,6 +549,7 @@ static const struct ml_stream_ops sock_ops = {
     .remote = sock_remote,
     .queued = sock_queued,
     .transport = sock_transport,
+    .moved = sock_moved,
 };
 
 struct ml_sock *ml_sock_new(struct ml_loop *loop, const struct ml_stream_events *events, void *user)

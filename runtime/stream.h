@@ -56,6 +56,7 @@ struct ml_stream_ops {
   int (*remote)(struct ml_stream *, struct ml_addr *, struct ml_error *);
   size_t (*queued)(const struct ml_stream *);
   struct ml_stream *(*transport)(struct ml_stream *);
+  void (*moved)(struct ml_stream *, const uint8_t *from, size_t len, const uint8_t *to);
 };
 
 /* Head of every kind. Fields are the stream's own except `events` and `user`, which the owner may
@@ -93,6 +94,14 @@ ML_MUST_CHECK static inline int ml_stream_write(struct ml_stream *s, const struc
                                                 size_t n, struct ml_error *err)
 {
   return s->ops->write(s, slices, n, err);
+}
+
+/* After a write that returned ML_PENDING: the `len` bytes at `from`, which it was given, lie at
+ * `to` as well. From now on the stream needs those. */
+static inline void ml_stream_moved(struct ml_stream *s, const uint8_t *from, size_t len,
+                                   const uint8_t *to)
+{
+  s->ops->moved(s, from, len, to);
 }
 
 /* Sends what is queued, then the end of the stream (FIN, close_notify). Same results as

@@ -259,6 +259,12 @@ static struct ml_stream *tls_transport(struct ml_stream *stream)
   return ml_stream_transport(self_of(stream)->lower);
 }
 
+static void tls_moved(struct ml_stream *stream, const uint8_t *from, size_t len, const uint8_t *to)
+{
+  struct ml_tls_stream *s = self_of(stream);
+  ml_slices_move(s->held, s->held_count, from, len, to);
+}
+
 static const struct ml_stream_ops ops = {
     .read_start = tls_read_start,
     .read_stop = tls_read_stop,
@@ -270,6 +276,7 @@ static const struct ml_stream_ops ops = {
     .remote = tls_remote,
     .queued = tls_queued,
     .transport = tls_transport,
+    .moved = tls_moved,
 };
 
 /* ---- TLS over TLS ---- */

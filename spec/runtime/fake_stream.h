@@ -122,6 +122,12 @@ static inline struct ml_stream *fake_transport(struct ml_stream *stream)
   return NULL;
 }
 
+static inline void fake_moved(struct ml_stream *stream, const uint8_t *from, size_t len,
+                              const uint8_t *to)
+{
+  ml_slices_move(&fake_of(stream)->held, 1, from, len, to);
+}
+
 static const struct ml_stream_ops fake_ops = {
     .read_start = fake_read_start,
     .read_stop = fake_read_stop,
@@ -133,6 +139,7 @@ static const struct ml_stream_ops fake_ops = {
     .remote = fake_address,
     .queued = fake_queued,
     .transport = fake_transport,
+    .moved = fake_moved,
 };
 
 static inline void fake_on_task(struct ml_task *task)

@@ -7,7 +7,7 @@ local process = require 'process'
 local stream = require 'stream'
 
 local pattern = C.pattern
-local MEGABYTES = ('0123456789abcdef'):rep(4 * 65536)
+local MEGABYTES = pattern(4 * 1024 * 1024)
 
 -- Each case begins with two ends, t.a and t.b: what is written to a comes out of b.
 local destroying = {

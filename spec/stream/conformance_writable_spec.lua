@@ -6,7 +6,7 @@ local process = require 'process'
 local stream = require 'stream'
 
 local pattern = C.pattern
-local MEGABYTES = ('0123456789abcdef'):rep(4 * 65536) -- more than a kernel takes at once
+local MEGABYTES = pattern(4 * 1024 * 1024) -- more than a kernel takes at once
 
 -- Each case begins with two ends, t.a and t.b: what is written to a comes out of b.
 local writing = {

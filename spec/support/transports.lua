@@ -1,6 +1,7 @@
 --- Streams of every kind, as pairs of ends for one body of tests: what is written to the first end comes out of the
 --- second.
 local net = require 'net'
+local process = require 'process'
 local stream = require 'stream'
 local timers = require 'timers'
 local tls = require 'tls'
@@ -56,6 +57,28 @@ local function openNet(await, options)
   local server = listening(await, net.createServer(options), { port = 0, host = '127.0.0.1' })
   local client = net.connect(merged({ port = server:address().port, host = '127.0.0.1' }, options))
   return joined(await, server, 'connection', client, 'connect')
+end
+
+-- Their buffers in the kernel are small, so that writers soon have to wait.
+local paths = 0
+local function unixPath()
+  paths = paths + 1
+  return ('\0moonlatch-spec-%d-%d'):format(process.pid, paths)
+end
+
+local function openUnix(await, options)
+  local path = unixPath()
+  local server = listening(await, net.createServer(options), { path = path })
+  local client = net.connect(merged({ path = path }, options))
+  return joined(await, server, 'connection', client, 'connect')
+end
+
+local function openTlsOverUnix(await, options)
+  local path = unixPath()
+  local identity = { key = T.localhost.key, cert = T.localhost.cert }
+  local server = listening(await, tls.createServer(merged(identity, options)), { path = path })
+  local client = tls.connect(merged({ path = path, servername = 'localhost', ca = T.ca.cert }, options))
+  return joined(await, server, 'secureConnection', client, 'secureConnect')
 end
 
 local function openTls(version)
@@ -115,6 +138,7 @@ M.all = {
   through,
   pair,
   sockets('net sockets', false, openNet),
+  sockets('unix sockets', false, openUnix),
   sockets('TLS 1.3', true, openTls 'TLSv1.3'),
   sockets('TLS 1.3 from the server', true, reversed(openTls 'TLSv1.3')),
   sockets('TLS 1.2', true, openTls 'TLSv1.2'),
@@ -127,10 +151,12 @@ M.pipes = {
   through,
   pair,
   sockets('net sockets', false, openNet),
+  sockets('unix sockets', false, openUnix),
   sockets('TLS 1.3', true, openTls 'TLSv1.3'),
-  sockets('TLS 1.2', true, openTls 'TLSv1.2'),
-  sockets('net sockets and TLS', true, openNet, reversed(openTls 'TLSv1.3')),
-  sockets('TLS and net sockets', true, openTls 'TLSv1.3', openNet),
+  sockets('TLS 1.2 and net sockets', true, openTls 'TLSv1.2', openNet),
+  sockets('net sockets and TLS 1.3', true, openNet, reversed(openTls 'TLSv1.3')),
+  sockets('TLS over unix sockets', true, openTlsOverUnix),
+  sockets('TLS over unix sockets and unix sockets', true, openTlsOverUnix, openUnix),
   sockets('TLS over Duplex streams and TLS', true, openOverDuplex, openTls 'TLSv1.3'),
 }
 

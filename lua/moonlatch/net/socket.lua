@@ -11,6 +11,7 @@ local tick = require 'moonlatch.tick'
 local native = require 'moonlatch.native'
 local arguments = require 'moonlatch.net.arguments'
 local connecting = require 'moonlatch.net.connecting'
+local nativePipe = require 'moonlatch.net.native_pipe'
 local setImmediate = require('moonlatch.immediate').setImmediate
 require 'moonlatch.net.handlers'
 
@@ -341,9 +342,13 @@ end
 function Socket:_onHandleRead(chunk)
   if self._onread then
     deliver(self, self._onread, chunk)
-  elseif not self:push(chunk) and self._reading then
-    self._reading = false
-    self._handle:readStop()
+  elseif not self:push(chunk) then
+    if self._reading then
+      self._reading = false
+      self._handle:readStop()
+    end
+  elseif self._readableState.pipes then
+    nativePipe.enter(self, Socket)
   end
 end
 

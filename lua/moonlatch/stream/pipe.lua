@@ -53,10 +53,27 @@ local function addDestination(rs, dest)
   pipes[#pipes + 1] = dest
 end
 
--- The listeners of one pipe: those on dest by event, what pauses the source until dest drains, and the
--- source's 'data' and 'end' listeners.
+-- How many streams are piped into `dest`.
+local function countSource(dest, more)
+  local ws = dest._writableState
+  if ws then
+    ws.sources = (ws.sources or 0) + more
+  end
+end
+
+-- One pipe: its listeners on dest by event, what pauses the source until dest drains, and the source's 'data' and 'end'
+-- listeners.
+---@class moonlatch.stream.Pipe
+---@field listeners table<string, function>
+---@field pause fun()
+---@field onData function
+---@field onEnd function
+---@field onDrain? function  also on dest, once it had to be waited for
+
+---@return moonlatch.stream.Pipe
 local function connect(src, dest, endDest)
   local rs = src._readableState
+  local pipe = {}
   local onDrain, onData, onEnd
   local cleanedUp = false
   local listeners = {} -- on dest, by event
@@ -73,6 +90,7 @@ local function connect(src, dest, endDest)
       function onDrain()
         drained(src, dest)
       end
+      pipe.onDrain = onDrain
       dest:on('drain', onDrain)
     end
   end
@@ -86,6 +104,8 @@ local function connect(src, dest, endDest)
     src:removeListener('end', onEnd)
     src:removeListener('data', onData)
     cleanedUp = true
+    rs.links[dest] = nil
+    countSource(dest, -1)
     -- Nobody would tell us any more that it drained.
     if onDrain and rs.awaitDrainWriters and (not dest._writableState or dest._writableState.needDrain) then
       onDrain()
@@ -130,7 +150,8 @@ local function connect(src, dest, endDest)
     dest:removeListener('close', listeners.close)
     unpipe()
   end
-  return listeners, pause, onData, onEnd
+  pipe.listeners, pipe.pause, pipe.onData, pipe.onEnd = listeners, pause, onData, onEnd
+  return pipe
 end
 
 return function(Readable)
@@ -142,21 +163,25 @@ return function(Readable)
     local rs = self._readableState
     addDestination(rs, dest)
     local endDest = not (options and options['end'] == false) and not dest._isStdio
-    local listeners, pause, onData, onEnd = connect(self, dest, endDest)
+    local pipe = connect(self, dest, endDest)
+    local listeners = pipe.listeners
+    rs.links = rs.links or {}
+    rs.links[dest] = pipe
+    countSource(dest, 1)
     if rs.endEmitted then
-      tick.nextTick(onEnd)
+      tick.nextTick(pipe.onEnd)
     else
-      self:once('end', onEnd)
+      self:once('end', pipe.onEnd)
     end
     dest:on('unpipe', listeners.unpipe)
-    self:on('data', onData)
+    self:on('data', pipe.onData)
     -- Before the user's own, so that the pipe is undone when they see the error.
     dest:prependListener('error', listeners.error)
     dest:once('close', listeners.close)
     dest:once('finish', listeners.finish)
     dest:emit('pipe', self)
     if dest.writableNeedDrain == true then
-      pause()
+      pipe.pause()
     elseif not rs.flowing then
       self:resume()
     end

@@ -272,6 +272,16 @@ local function startWrite(self, ws, length, callback)
   return ws.onwrite or newOnWrite(self, ws)
 end
 
+-- A write of so many bytes is under way that write() has not seen. Returns the callback for its end, and whether more
+-- may be written meanwhile.
+function Writable:_adoptWrite(length)
+  local ws = self._writableState
+  ws.length, ws.pendingcb = ws.length + length, ws.pendingcb + 1
+  local onwrite = startWrite(self, ws, length, nop)
+  ws.sync = false
+  return onwrite, mayWriteOn(ws)
+end
+
 -- All that is buffered in one call: _writeStrings (a list of strings, decoded) where the class has it,
 -- else _writev.
 local function writeBatch(self, ws, writeStrings)

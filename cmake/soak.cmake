@@ -9,9 +9,15 @@ endif()
 
 # Ten thousand random sequences of what a script can do to streams; script/sanitize runs them as well.
 if(BUSTED)
-  add_test(NAME soak/streams
-           COMMAND ${BUSTED} --lua=$<TARGET_FILE:moonlatch> spec/stream/properties_spec.lua
-           WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
-  set_tests_properties(soak/streams PROPERTIES TIMEOUT 3000
-                       ENVIRONMENT "MOONLATCH_SPEC_SEQUENCES=530")
+  set(native_pipes 1 0)
+  if(ML_ASAN)
+    set(native_pipes 1)
+  endif()
+  foreach(native IN LISTS native_pipes)
+    add_test(NAME soak/streams_native_${native}
+             COMMAND ${BUSTED} --lua=$<TARGET_FILE:moonlatch> spec/stream/properties_spec.lua
+             WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+    set_tests_properties(soak/streams_native_${native} PROPERTIES TIMEOUT 5000
+                         ENVIRONMENT "MOONLATCH_SPEC_SEQUENCES=390;MOONLATCH_NATIVE_PIPE=${native}")
+  endforeach()
 endif()

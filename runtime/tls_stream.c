@@ -128,6 +128,7 @@ static void lower_error(struct ml_stream *lower, const struct ml_error *err)
   enter(s);
   s->lower_broken = true;
   ml_buf_free(&s->flying);
+  ml_tls_stream_hear_out(s);
   if (!dead(s) && ml_tls_stream_end_is_moot(s, err))
     ml_tls_stream_shutdown_done(s);
   else

@@ -397,6 +397,11 @@ void ml_tls_stream_keep(struct ml_tls_stream *s, const uint8_t *data, size_t len
   ml_tls_stream_leave(s);
 }
 
+void ml_tls_stream_hear_out(struct ml_tls_stream *s)
+{
+  if (ml_task_queued(&s->task)) run_handshake(s, NULL, 0);
+}
+
 void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 {
   if (!s->started) return;

@@ -68,6 +68,18 @@ static int add_leaf(struct identity *identity, X509 *cert, const char *origin, s
   return 0;
 }
 
+/* What is sent behind the certificate that was used last. Where it came alone, `ca` completes it as
+ * far as it can, the root included: SSL_MODE_AUTO_CHAIN would do the same in each handshake. */
+static int set_chain(struct identity *identity, STACK_OF(X509) * chain)
+{
+  int flags = SSL_BUILD_CHAIN_FLAG_IGNORE_ERROR | SSL_BUILD_CHAIN_FLAG_CLEAR_ERROR;
+  bool alone = sk_X509_num(chain) <= 0;
+  if (alone && identity->options->own_trust && SSL_CTX_build_cert_chain(identity->ssl, flags) > 0)
+    return 1;
+  ERR_clear_error(); /* an authority below the security level, for one */
+  return SSL_CTX_set1_chain(identity->ssl, chain);
+}
+
 static int use_chain(struct identity *identity, size_t number)
 {
   const struct ml_tls_blobs *blobs = &identity->options->cert;
@@ -76,8 +88,7 @@ static int use_chain(struct identity *identity, size_t number)
   STACK_OF(X509) *chain = ml_pem_certs(&blobs->items[number - 1]);
   if (!chain) goto refused;
   leaf = sk_X509_shift(chain);
-  if (SSL_CTX_use_certificate(identity->ssl, leaf) != 1 ||
-      SSL_CTX_set1_chain(identity->ssl, chain) != 1)
+  if (SSL_CTX_use_certificate(identity->ssl, leaf) != 1 || set_chain(identity, chain) != 1)
     goto refused;
   result = add_leaf(identity, leaf, "certificate", number);
   goto done;
@@ -236,7 +247,7 @@ static int use_pfx(struct identity *identity, size_t number)
   int result = read_pfx(identity, &identity->options->pfx.items[number - 1], number, &pfx);
   if (result != 0) goto done;
   result = -1;
-  if (SSL_CTX_use_certificate(ssl, pfx.cert) == 1 && SSL_CTX_set1_chain(ssl, pfx.chain) == 1 &&
+  if (SSL_CTX_use_certificate(ssl, pfx.cert) == 1 && set_chain(identity, pfx.chain) == 1 &&
       SSL_CTX_use_PrivateKey(ssl, pfx.key) == 1 && trust_chain(ssl, pfx.chain) == 0)
     result = add_leaf(identity, pfx.cert, "pfx", number);
   else

@@ -179,6 +179,41 @@ describe('several identities', function()
   end)
 end)
 
+describe('a certificate without its chain', function()
+  local authorities = { between.cert, T.ca.cert }
+
+  it('is completed from `ca`, up to the root', P.test({}, function(await)
+    local identity = { key = deepRsa.key, cert = deepRsa.cert }
+    assert.equal('deep rsa', chainOf(await, identity))
+    assert.equal('deep rsa, Between, Spec authority', chainOf(await, T.merged(identity, { ca = authorities })))
+    assert.equal('deep rsa, Between', chainOf(await, T.merged(identity, { ca = between.cert })))
+    assert.equal('deep rsa', chainOf(await, T.merged(identity, { ca = T.ca.cert })))
+  end))
+
+  it('is completed for each of several', P.test({}, function(await)
+    local options = { key = { deepRsa.key, deepEc.key }, cert = { deepRsa.cert, deepEc.cert }, ca = authorities }
+    assert.equal('deep rsa, Between, Spec authority', chainOf(await, options, { '-sigalgs', 'RSA-PSS+SHA256' }))
+    assert.equal('deep ec, Spec authority', chainOf(await, options, { '-sigalgs', 'ECDSA+SHA256' }))
+  end))
+
+  it('stays alone when it is its own issuer or nobody knows its issuer', P.test({}, function(await)
+    local own = spec.selfSigned { names = { 'localhost' }, cn = 'own' }
+    assert.equal('own', chainOf(await, { key = own.key, cert = own.cert, ca = own.cert }))
+    assert.equal('deep rsa', chainOf(await, { key = deepRsa.key, cert = deepRsa.cert, ca = own.cert }))
+  end))
+
+  it('stays alone when an authority is below the security level', P.test({}, function(await)
+    local weak = spec.ca { name = 'Weak', key = 'rsa', bits = 1024 }
+    local identity = weak:issue { names = { 'localhost' }, cn = 'from the weak' }
+    assert.equal('from the weak', chainOf(await, { key = identity.key, cert = identity.cert, ca = weak.cert }))
+  end))
+
+  it('leaves a chain that is there as it is', P.test({}, function(await)
+    assert.equal('deep rsa, Between',
+      chainOf(await, { key = deepRsa.key, cert = deepRsa.chain, ca = authorities }))
+  end))
+end)
+
 describe('half an identity', function()
   it('may be a certificate or a key alone, for which the script has another plan', function()
     tls.createSecureContext { cert = rsa.cert }

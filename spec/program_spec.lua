@@ -125,6 +125,16 @@ describe('the program', function()
     assert.equal('', out)
   end)
 
+  it('gives ipairs the metamethod __ipairs of what is no table', function()
+    assert.equal('1\tone\n2\ttwo\n', eval([[
+      local list = newproxy(true)
+      getmetatable(list).__ipairs = function() return ipairs { 'one', 'two' } end
+      getmetatable(list).__metatable = 'hidden'
+      for i, value in ipairs(list) do print(i, value) end]]).out)
+    assert.matches('table expected, got userdata', eval('ipairs(newproxy())').err)
+    assert.matches('table expected, got nil', eval('ipairs(nil)').err)
+  end)
+
   it('runs microtasks after the code that queued them', function()
     assert.equal('1\n2\n', eval('queueMicrotask(function() print(2) end) print(1)').out)
   end)
@@ -303,6 +313,9 @@ describe('options', function()
       assert.truthy(outcome.err:find('^moonlatch: '))
     end
     assert.equal('moonlatch: bad option: --nope\n', run({ '--nope' }).err)
+    assert.equal('moonlatch: either --tls-min-v1.3 or --tls-max-v1.2 can be used, not both\n',
+      run({ '--tls-min-v1.3', '-e', '' }, { env = { MOONLATCH_OPTIONS = '--tls-max-v1.2' } }).err)
+    assert.equal(9, run({ '--use-bundled-ca', '--use-openssl-ca', '-e', '' }).status)
     for _, text in ipairs { '--nope', '-e', 'script.lua', '"--trace-tls', '--version' } do
       assert.equal(9, eval('', { env = { MOONLATCH_OPTIONS = text } }).status)
     end

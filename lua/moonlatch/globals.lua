@@ -11,6 +11,22 @@ local function queueMicrotask(callback)
   tick.nextTick(callback)
 end
 
+-- ipairs of Lua 5.2: what is no table may have a metamethod __ipairs. LuaJIT can be built with it, and mostly is not.
+local function honouring(ipairs)
+  local probe = newproxy(true)
+  getmetatable(probe).__ipairs = function() end
+  if pcall(ipairs, probe) then
+    return ipairs
+  end
+  return function(list)
+    local metatable = type(list) == 'userdata' and debug.getmetatable(list)
+    if metatable and metatable.__ipairs then
+      return metatable.__ipairs(list)
+    end
+    return ipairs(list)
+  end
+end
+
 --- Sets the globals in `target`.
 ---@param target? table  _G when left out
 function globals.install(target)
@@ -25,6 +41,7 @@ function globals.install(target)
   local abort = require 'moonlatch.abort'
   target.AbortController, target.AbortSignal = abort.AbortController, abort.AbortSignal
   target.queueMicrotask = queueMicrotask
+  target.ipairs = honouring(ipairs)
   target.process = require 'process'
   target.console = require 'console'
 end

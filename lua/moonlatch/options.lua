@@ -109,4 +109,18 @@ function options.fromText(target, text)
   return true
 end
 
+-- Options that contradict each other.
+local CONFLICTS = { { 'tls-min-v1.3', 'tls-max-v1.2' }, { 'use-openssl-ca', 'use-bundled-ca' } }
+
+--- What is wrong with options that are in order one by one.
+---@param given table
+---@return string? problem
+function options.conflict(given)
+  for _, pair in ipairs(CONFLICTS) do
+    if given[pair[1]] and given[pair[2]] then
+      return ('either --%s or --%s can be used, not both'):format(pair[1], pair[2])
+    end
+  end
+end
+
 return options

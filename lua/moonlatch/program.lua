@@ -318,6 +318,10 @@ function program.start(argv)
     end
   end
   local plan = readArguments(argv)
+  local conflict = options.conflict(native.options)
+  if conflict then
+    refuse(conflict)
+  end
   -- OpenSSL reads its configuration when it is first used, which is later than this.
   if native.options['openssl-config'] then
     native.process.setenv('OPENSSL_CONF', native.options['openssl-config'])

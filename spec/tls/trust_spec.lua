@@ -76,10 +76,15 @@ describe('tls.rootCertificates', function()
     local roots, seen = tls.rootCertificates, {}
     assert.is_true(#roots > 10)
     for i = 1, #roots do
-      assert.matches('^%-+BEGIN CERTIFICATE%-+\n[%w+/=\n]+\n%-%-%-%-%-END CERTIFICATE%-%-%-%-%-\n$', roots[i])
+      assert.matches('^%-+BEGIN CERTIFICATE%-+\n[%w+/=\n]+\n%-%-%-%-%-END CERTIFICATE%-%-%-%-%-$', roots[i])
       assert.is_nil(seen[roots[i]])
       seen[roots[i]] = true
     end
+    for i, root in ipairs(roots) do
+      assert.equal(roots[i], root)
+      seen[root] = nil
+    end
+    assert.same({}, seen)
     assert.is_nil(roots[0])
     assert.is_nil(roots[#roots + 1])
     assert.is_true(crypto.X509Certificate(roots[1]).ca)

@@ -8,7 +8,7 @@ local errors = require 'moonlatch.errors'
 local native = require 'moonlatch.native'
 local x509 = require 'moonlatch.crypto.x509'
 
-local type, setmetatable = type, setmetatable
+local ipairs, type, setmetatable = ipairs, type, setmetatable
 
 local trust = {}
 
@@ -23,9 +23,9 @@ local SEALED = {
   end,
 }
 
-local function split(text)
+local function split(text, pattern)
   local list = {}
-  for pem in text:gmatch('.-\n%-%-%-%-%-END [^\n]+\n') do
+  for pem in text:gmatch(pattern) do
     list[#list + 1] = pem
   end
   return setmetatable(list, SEALED)
@@ -33,16 +33,21 @@ end
 
 local lists = {}
 
+-- Node's bundled certificates end without a line end.
+local CERTIFICATE = '.-\n%-%-%-%-%-END [^\n]+\n'
+local BUNDLED = '(.-\n%-%-%-%-%-END [^\n]+)\n'
+
+-- What the native side calls them.
+local KINDS = { default = 'default', system = 'system', bundled = 'system', extra = 'extra' }
+
 -- What has been read once is kept: the files are not looked at again.
 local function list(kind)
   if not lists[kind] then
-    local text, err = native.trustedCertificates(kind)
-    lists[kind] = split(text or error(err, 0))
+    local text, err = native.trustedCertificates(KINDS[kind])
+    lists[kind] = split(text or error(err, 0), kind == 'bundled' and BUNDLED or CERTIFICATE)
   end
   return lists[kind]
 end
-
-local KINDS = { default = 'default', system = 'system', bundled = 'system', extra = 'extra' }
 
 --- The certificates of trusted authorities, as PEM strings.
 ---
@@ -59,7 +64,7 @@ function trust.getCACertificates(kind)
     kind = 'default'
   end
   errors.validate.string(kind, 'type')
-  return list(KINDS[kind] or error(errors.argValue('type', kind), 0))
+  return list(KINDS[kind] and kind or error(errors.argValue('type', kind), 0))
 end
 
 local function pemOf(certs, i)
@@ -102,11 +107,15 @@ local viewMetatable = getmetatable(view)
 viewMetatable.__metatable = 'tls.rootCertificates'
 
 function viewMetatable.__index(_, index)
-  return list('system')[index]
+  return list('bundled')[index]
 end
 
 function viewMetatable.__len()
-  return #list('system')
+  return #list('bundled')
+end
+
+function viewMetatable.__ipairs()
+  return ipairs(list('bundled'))
 end
 
 function viewMetatable.__newindex(_, index)
@@ -114,18 +123,19 @@ function viewMetatable.__newindex(_, index)
 end
 
 function viewMetatable.__tostring()
-  return ('tls.rootCertificates: %d certificates'):format(#list('system'))
+  return ('tls.rootCertificates: %d certificates'):format(#list('bundled'))
 end
 
 --- `value`, or the sequence behind it when it is tls.rootCertificates.
 ---@param value any
 ---@return any
 function trust.sequence(value)
-  return rawequal(value, view) and list('system') or value
+  return rawequal(value, view) and list('bundled') or value
 end
 
 --- Gives tls its functions and tls.rootCertificates: a view of the system's list, read when it is first looked into.
---- It has a length and entries and cannot be assigned to; for ipairs and unpack take getCACertificates 'bundled'.
+--- It has a length, entries and, where ipairs knows __ipairs, as in the program, a loop; it cannot be assigned to. For
+--- unpack take getCACertificates 'bundled'.
 ---@param tls table
 function trust.install(tls)
   tls.getCACertificates = trust.getCACertificates

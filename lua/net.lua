@@ -34,6 +34,9 @@ function net.connect(...)
   if options.timeout then
     socket:setTimeout(options.timeout)
   end
+  if socket.destroyed then -- by a signal
+    return socket
+  end
   return socket:connect(options, callback)
 end
 

@@ -211,6 +211,67 @@ describe('two ends that do not agree', function()
     end))
 end)
 
+describe('the socket of tlsClientError', function()
+  -- A handshake that fails on both ends. `check(socket)` gets the server's socket.
+  local function refused(options, clientOptions, check)
+    return spec.async(function(done, expect)
+      local server
+      server = T.serve(options, expect(0), function(port)
+        local client = T.connect(port, clientOptions)
+        client:on('error', expect())
+        client:on('close', function()
+          server:close(done)
+        end)
+      end)
+      server:on('tlsClientError', expect(function(_, socket)
+        check(socket)
+      end))
+    end)
+  end
+
+  local function refuse(_, callback)
+    callback(Error('nobody of that name'))
+  end
+
+  it('knows the name that was asked for when SNICallback refuses it (servername)',
+    refused({ SNICallback = refuse }, { servername = 'somebody.test' }, function(socket)
+      assert.equal('somebody.test', socket.servername)
+    end))
+
+  it('knows the name that was asked for when there is no agreement (servername)',
+    refused({ minVersion = 'TLSv1.3' }, { servername = 'somebody.test', maxVersion = 'TLSv1.2' }, function(socket)
+      assert.equal('somebody.test', socket.servername)
+    end))
+
+  it('says that there was no name (servername)',
+    refused({ minVersion = 'TLSv1.3' }, { servername = '', maxVersion = 'TLSv1.2' }, function(socket)
+      assert.is_false(socket.servername)
+    end))
+end)
+
+describe('an alert that a reset follows', function()
+  it('is the error of each of many that connect at once (error)', spec.async(function(done, expect)
+    local CROWD = 40
+    -- A server without a version refuses before it reads: closing resets the connection.
+    local versions = { minVersion = 'TLSv1.3', maxVersion = 'TLSv1.2' }
+    local left, server = CROWD, nil
+    server = T.serve(versions, expect(0), function(port)
+      for _ = 1, CROWD do
+        local client = T.connect(port)
+        client:on('error', expect(function(err)
+          assert.equal('ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', err.code)
+        end))
+        client:on('close', function()
+          left = left - 1
+          if left == 0 then
+            server:close(done)
+          end
+        end)
+      end
+    end)
+  end))
+end)
+
 describe('a peer that goes away during the handshake', function()
   local function leaving(leave, options)
     return spec.async(function(done, expect)

@@ -80,6 +80,23 @@ describe('a session', function()
       end, { maxVersion = version })
     end)
 
+  T.eachVersion(it, 'of the session event is the one that getSession gives in there (session, getSession)',
+    function(version, done, expect)
+      greeting('x', function(server, port)
+        local client = T.connect(port)
+        local count = 0
+        client:on('session', function(session)
+          count = count + 1
+          assert.equal(session, client:getSession())
+        end)
+        client:resume()
+        client:on('close', expect(function()
+          assert.equal(version == 'TLSv1.2' and 1 or 2, count)
+          server:close(done)
+        end))
+      end, { maxVersion = version })
+    end)
+
   it('has a ticket to show under TLS 1.2 (getTLSTicket)', spec.async(function(done, expect)
     greeting('x', function(server, port)
       local client

@@ -236,7 +236,7 @@ describe('a wrong value', function()
     { 'ticket keys that are too long', { ticketKeys = ('k'):rep(49) }, 'ERR_INVALID_ARG_VALUE', 'options.ticketKeys' },
     { 'two sets of ticket keys in one string', { ticketKeys = ('k'):rep(96) }, 'ERR_INVALID_ARG_VALUE',
       'options.ticketKeys' },
-    { 'no ticket keys in the list', { ticketKeys = {} }, 'ERR_INVALID_ARG_VALUE', 'options.ticketKeys' },
+    { 'no ticket keys in the list', { ticketKeys = {} }, 'ERR_INVALID_ARG_TYPE', 'options.ticketKeys' },
     { 'ticket keys of a wrong length in a list', { ticketKeys = { ('k'):rep(48), 'short' } }, 'ERR_INVALID_ARG_VALUE',
       "options.ticketKeys[2]' must be exactly 48 bytes. Received 5" },
     { 'ticket keys of a wrong type in a list', { ticketKeys = { ('k'):rep(48), 5 } }, 'ERR_INVALID_ARG_TYPE',

@@ -104,7 +104,7 @@ function M.connect(...)
   if callback then
     socket:once('secureConnect', callback)
   end
-  if not options.socket then
+  if not options.socket and not socket.destroyed then -- by a signal
     if options.timeout then
       socket:setTimeout(options.timeout)
     end

@@ -81,8 +81,8 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     tls.DEFAULT_MAX_VERSION when left out; errors as above.
 ---@field secureProtocol? string
 ---     The older way to choose versions, by the names of SSL_METHODS (ssl(7)): 'TLS_method' for all, 'SSLv23_method'
----     for all up to TLS 1.2, 'TLSv1_method', 'TLSv1_1_method', 'TLSv1_2_method' for one, each also as _client_method
----     and _server_method. ERR_TLS_INVALID_PROTOCOL_METHOD: SSLv2, SSLv3 or an unknown name.
+---     for tls.DEFAULT_MIN_VERSION to TLS 1.2, 'TLSv1_method', 'TLSv1_1_method', 'TLSv1_2_method' for one, each also as
+---     _client_method and _server_method. ERR_TLS_INVALID_PROTOCOL_METHOD: SSLv2, SSLv3 or an unknown name.
 ---@field secureOptions? integer
 ---     A mask of SSL_OP_* from require 'constants' (SSL_CTX_set_options(3)). ERR_OUT_OF_RANGE: no integer.
 ---@field sessionIdContext? string
@@ -94,8 +94,8 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     chooses the context by name. ERR_OUT_OF_RANGE: negative.
 ---@field ticketKeys? string|string[]
 ---     48 bytes that seal session tickets, shared by servers that are to resume each other's sessions; random when left
----     out. Of a list the first seal, and all open: see server:setTicketKeys. ERR_INVALID_ARG_VALUE: another length,
----     an empty list.
+---     out. Of a list the first seal, and all open: see server:setTicketKeys. ERR_INVALID_ARG_VALUE: another
+---     length.
 ---@field privateKeyEngine? string
 ---     An OpenSSL engine (its id, or the path of its shared object) that has the key privateKeyIdentifier.
 ---     ERR_INVALID_ARG_VALUE: without privateKeyIdentifier; ERR_CRYPTO_CUSTOM_ENGINE_NOT_SUPPORTED: an OpenSSL without
@@ -114,9 +114,10 @@ local VERSIONS = {
   ['TLSv1.3'] = constants.TLS1_3_VERSION,
 }
 
--- SSL_METHODS by name: the range each one stands for (ssl(7)). SSLv23 is the oldest spelling of "any up to 1.2".
+-- SSL_METHODS by name: the range each one stands for (ssl(7)). SSLv23 is the oldest spelling of "any up to 1.2", and
+-- begins where versions do that nobody chose.
 local METHODS = {
-  SSLv23 = { 0, constants.TLS1_2_VERSION },
+  SSLv23 = { nil, constants.TLS1_2_VERSION },
   TLS = { 0, constants.TLS1_3_VERSION },
   TLSv1 = { constants.TLS1_VERSION, constants.TLS1_VERSION },
   TLSv1_1 = { constants.TLS1_1_VERSION, constants.TLS1_1_VERSION },
@@ -198,6 +199,9 @@ local function protocolRange(options, target)
     raise(codes.ERR_TLS_INVALID_PROTOCOL_METHOD('Unknown method: ' .. method))
   end
   target.minVersion, target.maxVersion = range[1], range[2]
+  if not target.minVersion then
+    target.minVersion = version('minimum', nil, tls.DEFAULT_MIN_VERSION)
+  end
 end
 
 -- What OpenSSL offers of TLS 1.3 when it is not told (SSL_CTX_set_ciphersuites(3)).

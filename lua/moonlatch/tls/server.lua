@@ -43,6 +43,7 @@ local function renew(self)
   local options = {
     isServer = true,
     server = self,
+    accepted = true, -- by the server: it announces the socket, and hears of failures before that
     requestCert = self.requestCert,
     rejectUnauthorized = self.rejectUnauthorized,
     context = self._context,
@@ -216,11 +217,11 @@ end
 --- under old keys is replaced when it is used.
 ---
 --- Raises ERR_INVALID_ARG_TYPE for anything but a string or a list of strings, ERR_INVALID_ARG_VALUE for another length
---- than 48 and for an empty list.
+--- than 48.
 ---@param keys string|string[]  48 bytes each
 ---@source Node.js server.setTicketKeys()
 function Server:setTicketKeys(keys)
-  local ring = ticketKeys.join(keys, 'buffer', 'keys')
+  local ring = ticketKeys.join(keys, 'buffer', ticketKeys.wrongArgument)
   shared.leave(self)
   self._context.context:setTicketKeys(ring)
 end

@@ -40,6 +40,7 @@ local function connectionOptions(options)
   local o = {
     isServer = options.isServer == true,
     server = options.server,
+    accepted = options.accepted == true,
     requestCert = options.requestCert == true,
     rejectUnauthorized = options.rejectUnauthorized ~= false,
     servername = options.servername,
@@ -91,14 +92,14 @@ function TLSSocket:init(socket, options)
   end
   local o = connectionOptions(options)
   o.context = context.given(options) or tls.createSecureContext(options)
+  self:_initTls(o) -- first: a signal that is aborted already destroys the socket in there
   net.Socket.init(self, {
-    allowHalfOpen = options.allowHalfOpen or (socket and socket.allowHalfOpen),
+    allowHalfOpen = (socket or options).allowHalfOpen, -- the two end together
     highWaterMark = options.highWaterMark,
     pauseOnCreate = options.pauseOnConnect,
     signal = options.signal,
     onread = options.onread,
   })
-  self:_initTls(o)
   if socket then
     wrap.start(self, socket)
   end
@@ -113,6 +114,7 @@ TLSSocket._reported = false      -- the server has been told of the failure
 TLSSocket._keyCert = false       -- the context of setKeyCert
 TLSSocket._renegotiationForbidden = false
 TLSSocket._traced = false
+TLSSocket._told = false          -- the session that 'session' is being emitted with
 TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _sessions
 
 --- What init and the server's quick way share.
@@ -200,6 +202,14 @@ function TLSSocket:_secure(lower, leftover)
   handle:start()
 end
 
+--- Reading begins with the handshake, on a paused socket too: it fills its buffer, and hears of the end.
+---@package
+function TLSSocket:_begin()
+  if not self._readableState.ended then
+    self:read(0)
+  end
+end
+
 --- A connection of our own is made, or the server has accepted one: TLS goes on top before anyone hears of it.
 ---@package
 function TLSSocket:_onConnected(lower)
@@ -238,11 +248,17 @@ local function judge(self)
 end
 
 local function secureServer(self)
-  local server = self._tls.server
-  if server then
-    self._released = true
-    server:emit('secureConnection', self)
+  self._released = true
+  if self._tls.accepted then
+    self._tls.server:emit('secureConnection', self)
   end
+end
+
+-- Of several that have come meanwhile, getSession() in a listener is the one that it is told of.
+local function tellSession(self, session)
+  self._told = session
+  self:emit('session', session)
+  self._told = false
 end
 
 local function secureClient(self)
@@ -254,7 +270,7 @@ local function secureClient(self)
     if self.destroyed then
       return
     end
-    self:emit('session', sessions[i])
+    tellSession(self, sessions[i])
   end
 end
 
@@ -302,7 +318,7 @@ function TLSSocket:_onSession(session, id)
   if self._tls.isServer then
     announce(self, id, session)
   elseif self._verified then
-    self:emit('session', session)
+    tellSession(self, session)
   else
     self._sessions = self._sessions or {}
     table.insert(self._sessions, session)
@@ -349,7 +365,7 @@ end
 ---@package
 function TLSSocket:_reportToServer(err, later)
   local server = self._tls.server
-  if not server or self._released or self._reported then
+  if not self._tls.accepted or self._released or self._reported then
     return false
   end
   self._reported = true
@@ -379,6 +395,9 @@ function TLSSocket:_onHandleError(err)
   end
   nameTarget(self, err)
   nextTick(self.destroy, self) -- should a listener of the server raise
+  if not self._established then
+    self.servername = self._handle:servername() or false
+  end
   if self:_reportToServer(err) then
     self:destroy()
   else
@@ -388,7 +407,7 @@ end
 
 --- A server's socket that the script has not been given has no 'error' event: nobody could be listening for it.
 function TLSSocket:_destroy(err, callback)
-  if self._tls.server and not self._released then
+  if self._tls.accepted and not self._released then
     local _ = self.remoteAddress -- so that listeners can ask for it still
     self:_reportToServer(err or errors.new('socket hang up', { code = 'ECONNRESET' }), true)
     err = nil

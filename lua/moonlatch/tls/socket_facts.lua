@@ -44,7 +44,7 @@ return function(TLSSocket)
   ---@return string?
   ---@source Node.js tlsSocket.getSession()
   function TLSSocket:getSession()
-    return ask(self, 'session')
+    return self._told or ask(self, 'session')
   end
 
   --- A client's session ticket.

@@ -7,32 +7,42 @@ local SIZE = 48
 
 local M = {}
 
-local function checkOne(name, valueName, keys)
+local function checkOne(name, wrongSize, keys)
   if type(keys) ~= 'string' then
     error(errors.argType(name, { 'string', 'string[]' }, keys), 0)
   end
   if #keys ~= SIZE then
-    error(errors.argValue(valueName, #keys, ('must be exactly %d bytes'):format(SIZE)), 0)
+    error(wrongSize(name, #keys), 0)
   end
+end
+
+local function wrongOption(name, size)
+  return errors.argValue(name, size, ('must be exactly %d bytes'):format(SIZE))
+end
+
+--- What setTicketKeys raises, in Node's words.
+---@param name string
+---@param size integer
+---@return Error
+function M.wrongArgument(name, size)
+  return errors.coded(errors.TypeError, 'ERR_INVALID_ARG_VALUE',
+    ("Session ticket keys must be a %d-byte buffer. Received %d bytes in '%s'"):format(SIZE, size, name))
 end
 
 --- Checks what a script gives as ticket keys and joins them into one string.
 ---@param keys any
----@param name string  what it is called where its type is wrong
----@param valueName? string  what it is called where its value is wrong; the same when left out
+---@param name string  what it is called
+---@param wrongSize? fun(name: string, size: integer): Error  for keys that are none by their size; that of an option
+---  when left out
 ---@return string
-function M.join(keys, name, valueName)
-  valueName = valueName or name
-  if type(keys) ~= 'table' then
-    checkOne(name, valueName, keys)
+function M.join(keys, name, wrongSize)
+  wrongSize = wrongSize or wrongOption
+  if type(keys) ~= 'table' or keys[1] == nil then
+    checkOne(name, wrongSize, keys)
     return keys
   end
   for i, one in ipairs(keys) do
-    local place = ('[%d]'):format(i)
-    checkOne(name .. place, valueName .. place, one)
-  end
-  if #keys == 0 then
-    error(errors.argValue(valueName, {}, 'must hold at least one string'), 0)
+    checkOne(('%s[%d]'):format(name, i), wrongSize, one)
   end
   return table.concat(keys)
 end

@@ -154,6 +154,10 @@ end
 ---@param self tls.TLSSocket
 ---@param socket Duplex  checked
 function wrap.start(self, socket)
+  if self.destroyed then -- by a signal
+    socket:destroy()
+    return
+  end
   self._parent = socket
   taken[socket] = true
   if isInstance(socket, net.Socket) then

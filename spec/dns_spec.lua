@@ -42,6 +42,27 @@ describe('dns.lookup', function()
     assert.equal(4, family)
   end)
 
+  it('knows every name of the hosts file, in either family that it has there', function()
+    local known = {}
+    for line in (require('fs').readFileSync('/etc/hosts', 'utf8') .. '\n'):gmatch('([^\n]*)\n') do
+      local address, names = line:gsub('#.*', ''):match('^%s*(%S+)%s+(.*)')
+      for name in (names or ''):gmatch('%S+') do
+        known[name] = known[name] or {}
+        known[name][address] = true
+      end
+    end
+    for name, addresses in pairs(known) do
+      if not name:find('localhost', 1, true) then -- which has an answer of its own
+        local err, list = lookup(name, { all = true })
+        assert.is_nil(err)
+        assert.is_true(#list > 0)
+        for _, entry in ipairs(list) do
+          assert.is_true(addresses[entry.address], name .. ' ' .. entry.address)
+        end
+      end
+    end
+  end)
+
   it('takes the family as a number, a name or not at all', function()
     for _, option in ipairs { 6, { family = 6 }, { family = 'IPv6' } } do
       local err, address, family = lookup('localhost', option)

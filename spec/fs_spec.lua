@@ -274,6 +274,105 @@ describe('fs', function()
       fs.writeFileSync(path 'new', 'x')
     end))
 
+    -- Does something to the directory, and gives the events until the file `last` appears.
+    local function eventsOf(act)
+      return function(await)
+        local seen = {}
+        local watcher = fs.watch(directory, function(event, name)
+          seen[#seen + 1] = event .. ' ' .. name
+          if name == 'last' then
+            seen.watcher:close()
+          end
+        end)
+        seen.watcher = watcher
+        act()
+        fs.writeFileSync(path 'last', '')
+        await(watcher, 'close')
+        seen.watcher = nil
+        while seen[#seen]:find(' last$') do
+          seen[#seen] = nil
+        end
+        return seen
+      end
+    end
+
+    it('tells a rename by the old and the new name', spec.coroutine(function(await)
+      fs.writeFileSync(path 'old', '')
+      assert.same({ 'rename old', 'rename new' }, eventsOf(function()
+        fs.renameSync(path 'old', path 'new')
+      end)(await))
+    end))
+
+    it('tells that an entry has gone', spec.coroutine(function(await)
+      fs.writeFileSync(path 'old', '')
+      assert.same({ 'rename old' }, eventsOf(function()
+        fs.unlinkSync(path 'old')
+      end)(await))
+    end))
+
+    it('tells a new directory, and nothing of what is in it', spec.coroutine(function(await)
+      assert.same({ 'rename sub' }, eventsOf(function()
+        fs.mkdirSync(path 'sub')
+        fs.writeFileSync(path 'sub/file', '')
+      end)(await))
+    end))
+
+    it('tells a change for each write', spec.coroutine(function(await)
+      fs.writeFileSync(path 'log', '')
+      local seen = eventsOf(function()
+        local fd = fs.openSync(path 'log', 'a')
+        fs.writeSync(fd, 'one')
+        fs.closeSync(fd)
+      end)(await)
+      assert.same({ 'change log' }, seen)
+    end))
+
+    it('tells everything of a burst', spec.coroutine(function(await)
+      local seen = eventsOf(function()
+        for i = 1, 500 do
+          fs.writeFileSync(path('file' .. i), '')
+        end
+      end)(await)
+      local created = {}
+      for _, event in ipairs(seen) do
+        created[event] = true
+      end
+      for i = 1, 500 do
+        assert.is_true(created['rename file' .. i])
+      end
+    end))
+
+    it('tells the end of a file that is watched itself', spec.async(function(done)
+      fs.writeFileSync(path(), '')
+      local watcher
+      watcher = fs.watch(path(), function(event)
+        if event == 'rename' then
+          watcher:close()
+          done()
+        end
+      end)
+      fs.unlinkSync(path())
+    end))
+
+    it('may be many at once, on one place or several', spec.coroutine(function(await)
+      local left, watchers = 200, {}
+      await(function(done)
+        for i = 1, 200 do
+          watchers[i] = fs.watch(directory)
+          watchers[i]:once('change', function()
+            left = left - 1
+            if left == 0 then
+              done()
+            end
+          end)
+        end
+        fs.writeFileSync(path 'new', '')
+      end)
+      for _, watcher in ipairs(watchers) do
+        watcher:close()
+      end
+    end))
+
     it('names the file itself when that is watched', spec.async(function(done)
       fs.writeFileSync(path(), '')
       local watcher = fs.watch(path())

@@ -223,6 +223,77 @@ describe('standard streams', function()
     assert.equal('err', outcome.err)
   end)
 
+  it('stdout writes what an encoding stands for, and takes nothing but strings', function()
+    local outcome = eval [[
+      process.stdout:write('6869', 'hex')
+      process.stdout:setDefaultEncoding('base64')
+      process.stdout:write('IQo=')
+      print(pcall(process.stdout.write, process.stdout, 5))]]
+    assert.truthy(outcome.out:find('^hi!\nfalse\t.*ERR_INVALID_ARG_TYPE'))
+  end)
+
+  it('stdout to a file, a pipe and a closed pipe keeps its order and its callbacks', function()
+    local code = [[
+      for i = 1, 3 do process.stdout:write(('x'):rep(100000)) end
+      process.stdout:write('', function() process.stderr:write('called ') end)
+      process.stdout:on('finish', function() process.stderr:write('finish ') end)
+      process.stdout:finish(function(err) process.stderr:write('ended ' .. tostring(err)) end)]]
+    for _, after in ipairs { '', '| cat' } do
+      local outcome = eval(code, { after = after })
+      assert.equal(300000, #outcome.out)
+      assert.equal('called ended nilfinish ', outcome.err)
+    end
+    local outcome = eval("process.stdout:on('error', function(err) process.stderr:write(err.code) end) "
+      .. "for i = 1, 100 do process.stdout:write(('x'):rep(100000)) end", { after = '| head -c 1' })
+    assert.equal('EPIPE', outcome.err)
+  end)
+
+  -- Runs code on a terminal of 80 columns and 24 lines that `input` is typed on.
+  local function onTerminal(code, input)
+    local words = ('stty cols 80 rows 24; exec %s -e %s'):format(program.quote(program.path), program.quote(code))
+    return (program.shell('script -qec ' .. program.quote(words) .. ' /dev/null', input).out:gsub('\r', ''))
+  end
+
+  it('know a terminal and its size', function()
+    local out = onTerminal([[
+      print(process.stdin.isTTY, process.stdout.isTTY, process.stderr.isTTY)
+      print(process.stdout.columns, process.stdout.rows, unpack(process.stdout:getWindowSize()))]])
+    assert.truthy(out:find('true\ttrue\ttrue\n80\t24\t80\t24\n', 1, true))
+  end)
+
+  it('stdout tells when the size of its terminal changes', function()
+    local out = onTerminal([[
+      process.stdout:on('resize', function()
+        print(process.stdout.columns, process.stdout.rows)
+        process.exit()
+      end)
+      os.execute 'stty cols 100 rows 30'
+      setTimeout(function() end, 10000)]])
+    assert.truthy(out:find('100\t30\n', 1, true))
+  end)
+
+  it('stdin gives what is typed on a terminal line by line, to its end', function()
+    local out = onTerminal([[
+      process.stdin:setEncoding('utf8')
+      process.stdin:on('data', function(line) print('<' .. line:gsub('\n', '') .. '>') end)
+      process.stdin:on('end', function() print 'end' end)]], 'one\ntwo\n\4')
+    assert.truthy(out:find('<one>\n', 1, true))
+    assert.truthy(out:find('<two>\n', 1, true))
+    assert.truthy(out:find('end\n', 1, true))
+  end)
+
+  it('stdin can be iterated over, and piped into a stream', function()
+    assert.equal('6\n', eval([[coroutine.wrap(function()
+      local n = 0
+      for chunk in process.stdin:chunks() do n = n + #chunk end
+      print(n)
+    end)()]], { input = 'a\nb\nc\n' }).out)
+    assert.equal('A\n', eval([[
+      process.stdin:pipe(require('stream').Transform {
+        transform = function(_, chunk, _, callback) callback(nil, chunk:upper()) end,
+      }):pipe(process.stdout)]], { input = 'a\n' }).out)
+  end)
+
   it('know their descriptor, and that a file is no terminal', function()
     assert.equal('1\t2\t0\tnil\n',
       eval('print(process.stdout.fd, process.stderr.fd, process.stdin.fd, process.stdout.isTTY)').out)

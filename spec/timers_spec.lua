@@ -246,6 +246,46 @@ describe('setImmediate', function()
     end, 1)
   end))
 
+  it('comes after the ticks of what the loop was doing, and before timers, also from I/O', spec.async(function(done)
+    local net = require 'net'
+    local server = net.createServer(function(socket) socket:finish('x') end)
+    server:listen(0, '127.0.0.1', function()
+      local socket = net.connect(server:address().port, '127.0.0.1')
+      local order = {}
+      local function note(word) order[#order + 1] = word end
+      socket:once('data', function()
+        setTimeout(note, 0, 'timer')
+        setImmediate(note, 'immediate')
+        process.nextTick(function()
+          note 'tick'
+          process.nextTick(note, 'tick of the tick')
+        end)
+        note 'data'
+      end)
+      socket:on('close', function()
+        setTimeout(function()
+          assert.same({ 'data', 'tick', 'tick of the tick', 'immediate', 'timer' }, order)
+          server:close(done)
+        end, 2)
+      end)
+    end)
+  end))
+
+  it('does not run in the turn that it was asked for in an immediate', spec.async(function(done)
+    local order = {}
+    setImmediate(function()
+      setImmediate(function()
+        order[#order + 1] = 'inner'
+        assert.same({ 'second', 'tick of the second', 'inner' }, order)
+        done()
+      end)
+    end)
+    setImmediate(function()
+      order[#order + 1] = 'second'
+      process.nextTick(function() order[#order + 1] = 'tick of the second' end)
+    end)
+  end))
+
   it('does not starve timers when it renews itself', spec.async(function(done)
     local over = false
     local function again() if not over then setImmediate(again) end end

@@ -313,6 +313,52 @@ static void a_watch_names_what_changed_and_may_close_itself(void **state)
   rmdir(directory);
 }
 
+static void watches_of_one_place_are_told_each_and_close_alone(void **state)
+{
+  (void)state;
+  char directory[] = "/tmp/moonlatch-watch-XXXXXX";
+  struct changes first = {.close_first = true}, second = {.renamed = 0};
+  struct ml_fswatch *one, *other;
+  struct ml_error err;
+
+  assert_non_null(mkdtemp(directory));
+  assert_int_equal(ml_fswatch_open(&one, loop, directory, on_change, &first, &err), 0);
+  assert_int_equal(ml_fswatch_open(&other, loop, directory, on_change, &second, &err), 0);
+  touch(directory, "a");
+  while (second.changed == 0)
+    ml_loop_step(loop, true);
+  assert_int_equal(first.renamed + first.changed, 1);
+  assert_int_equal(second.renamed, 1);
+  second.changed = second.renamed = 0;
+  touch(directory, "b");
+  while (second.changed == 0)
+    ml_loop_step(loop, true);
+  assert_int_equal(first.renamed + first.changed, 1);
+  ml_fswatch_close(other);
+  assert_false(ml_loop_alive(loop));
+  forget(directory, "a");
+  forget(directory, "b");
+  rmdir(directory);
+}
+
+static void a_watch_outlives_what_it_watched(void **state)
+{
+  (void)state;
+  char directory[] = "/tmp/moonlatch-watch-XXXXXX";
+  struct changes gone = {.renamed = 0};
+  struct ml_fswatch *watch;
+  struct ml_error err;
+
+  assert_non_null(mkdtemp(directory));
+  assert_int_equal(ml_fswatch_open(&watch, loop, directory, on_change, &gone, &err), 0);
+  rmdir(directory);
+  while (gone.renamed == 0)
+    ml_loop_step(loop, true);
+  assert_true(ml_loop_alive(loop));
+  ml_fswatch_close(watch);
+  assert_false(ml_loop_alive(loop));
+}
+
 static void watching_nothing_fails(void **state)
 {
   (void)state;
@@ -340,6 +386,8 @@ int main(void)
       TEST(a_signal_is_heard_and_its_default_comes_back),
       TEST(what_is_no_signal_is_refused),
       TEST(a_watch_names_what_changed_and_may_close_itself),
+      TEST(watches_of_one_place_are_told_each_and_close_alone),
+      TEST(a_watch_outlives_what_it_watched),
       TEST(watching_nothing_fails),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,7 +48,6 @@ end
 function stdio.output(process, fd)
   local Writable = require('stream').Writable
   local stream = Writable {
-    decodeStrings = false,
     emitClose = false,
     autoDestroy = false,
     write = function(_, chunk, _, callback)

@@ -35,23 +35,7 @@ function FSWatcher:close()
   tick.nextTick(self.emit, self, 'close')
 end
 
---- Makes the loop stay open for it, as it does from the start.
----@return fs.FSWatcher
-function FSWatcher:ref()
-  if self._handle then
-    self._handle:ref()
-  end
-  return self
-end
-
---- Lets the loop end although it is watching.
----@return fs.FSWatcher
-function FSWatcher:unref()
-  if self._handle then
-    self._handle:unref()
-  end
-  return self
-end
+require 'moonlatch.referenced'(FSWatcher)
 
 local watcher = { FSWatcher = FSWatcher }
 

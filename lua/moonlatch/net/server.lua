@@ -372,25 +372,7 @@ function Server:getConnections(callback)
   return self
 end
 
---- Lets the server keep the program running, as it does from the start.
----@return self
-function Server:ref()
-  self._unrefed = false
-  if self._handle then
-    self._handle:ref()
-  end
-  return self
-end
-
---- Lets the program end although the server listens.
----@return self
-function Server:unref()
-  self._unrefed = true
-  if self._handle then
-    self._handle:unref()
-  end
-  return self
-end
+require 'moonlatch.referenced'(Server)
 
 class.getter(Server, 'listening', function(self)
   return self._handle ~= nil

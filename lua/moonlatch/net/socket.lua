@@ -50,7 +50,6 @@ Socket._finalCallback = false   -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
 Socket._pendingFinal = false    -- ended before the connection was there
-Socket._unrefed = false
 Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
 Socket._lookup = false

@@ -73,25 +73,7 @@ return function(Socket)
     return self
   end
 
-  --- Lets the socket keep the program running, as it does from the start.
-  ---@return self
-  function Socket:ref()
-    self._unrefed = false
-    if self._handle then
-      self._handle:ref()
-    end
-    return self
-  end
-
-  --- Lets the program end although the socket is open.
-  ---@return self
-  function Socket:unref()
-    self._unrefed = true
-    if self._handle then
-      self._handle:unref()
-    end
-    return self
-  end
+  require 'moonlatch.referenced'(Socket)
 
   function Socket:_getSockname()
     if not self._handle then

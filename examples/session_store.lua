@@ -9,26 +9,26 @@ local constants = require 'constants'
 local spec = require 'moonlatch.spec'
 
 local LIFE = 300 -- seconds that a session can be resumed
-local ROOM = 10000 -- sessions to keep
+local ROOM = 10000 -- sessions to keep, of each generation
 
 local ca = spec.ca { name = 'Session example authority' }
 local leaf = ca:issue { names = { 'localhost' } }
 
--- Sessions by id, and the ids in the order in which they came: the oldest make room.
-local sessions, ids, oldest = {}, {}, 1
+-- Sessions by id. A generation that is full becomes the old one, and what was the old one is dropped as a whole: there
+-- is nothing to sort out, and a table from which entries go one by one can come to be arranged anew with each that is
+-- put in.
+local young, old, count = {}, {}, 0
 
 local function store(id, data)
-  sessions[id] = { data = data, expires = os.time() + LIFE }
-  ids[#ids + 1] = id
-  while #ids - oldest >= ROOM do
-    sessions[ids[oldest]] = nil
-    ids[oldest] = false
-    oldest = oldest + 1
+  if count == ROOM then
+    young, old, count = {}, young, 0
   end
+  young[id] = { data = data, expires = os.time() + LIFE }
+  count = count + 1
 end
 
 local function fetch(id)
-  local session = sessions[id]
+  local session = young[id] or old[id]
   return session and session.expires > os.time() and session.data or nil
 end
 

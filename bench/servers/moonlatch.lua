@@ -50,7 +50,7 @@ end
 
 -- ---- Callbacks in the handshake ----
 
-local STORE_SIZE = 4096 -- sessions
+local GENERATION = 4096 -- sessions
 
 local function identity(kind)
   return {
@@ -66,19 +66,19 @@ local function chooseByName(options)
   end
 end
 
--- The oldest session makes room for the newest.
+-- A generation goes as a whole. Taken out one by one, sessions would leave a table that is full for ever, and
+-- arranged anew with each that is put in.
 local function keepSessions(server)
-  local sessions, ids, last = {}, {}, 0
+  local young, old, count = {}, {}, 0
   server:on('newSession', function(id, data, callback)
-    last = last % STORE_SIZE + 1
-    if ids[last] then
-      sessions[ids[last]] = nil
+    if count == GENERATION then
+      young, old, count = {}, young, 0
     end
-    ids[last], sessions[id] = id, data
+    young[id], count = data, count + 1
     callback()
   end)
   server:on('resumeSession', function(id, callback)
-    callback(nil, sessions[id])
+    callback(nil, young[id] or old[id])
   end)
 end
 

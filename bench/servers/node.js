@@ -51,7 +51,7 @@ function echo(socket) {
 
 // Callbacks in the handshake.
 
-const STORE_SIZE = 4096; // sessions
+const GENERATION = 4096; // sessions
 
 function identity(type) {
   return {
@@ -66,15 +66,18 @@ function chooseByName(options) {
   options.SNICallback = (servername, callback) => callback(null, contexts.get(servername));
 }
 
-// The oldest session makes room for the newest.
 function keepSessions(server) {
-  const sessions = new Map();
+  let young = new Map();
+  let old = new Map();
   server.on('newSession', (id, data, callback) => {
-    sessions.set(id.toString('latin1'), data);
-    if (sessions.size > STORE_SIZE) sessions.delete(sessions.keys().next().value);
+    if (young.size === GENERATION) [young, old] = [new Map(), young];
+    young.set(id.toString('latin1'), data);
     callback();
   });
-  server.on('resumeSession', (id, callback) => callback(null, sessions.get(id.toString('latin1'))));
+  server.on('resumeSession', (id, callback) => {
+    const key = id.toString('latin1');
+    callback(null, young.get(key) || old.get(key));
+  });
 }
 
 function staple(server) {

@@ -237,19 +237,29 @@ static int listener_fd(lua_State *L)
   return 1;
 }
 
+static int push_duplicate(lua_State *L, int fd)
+{
+  struct ml_error err;
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (copy < 0) {
+    ml_error_system(&err, errno, "dup");
+    return ml_fail(L, &err);
+  }
+  lua_pushinteger(L, copy);
+  return 1;
+}
+
 /* duplicate() → another descriptor of the same socket, for another listener or process | nil, Error
  */
 static int listener_duplicate(lua_State *L)
 {
-  struct ml_error err;
-  struct listener *l = open_self(L);
-  int fd = fcntl(ml_listener_fd(l->native), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  if (fd < 0) {
-    ml_error_system(&err, errno, "dup");
-    return ml_fail(L, &err);
-  }
-  lua_pushinteger(L, fd);
-  return 1;
+  return push_duplicate(L, ml_listener_fd(open_self(L)->native));
+}
+
+/* duplicate(fd) → another descriptor of the same file | nil, Error */
+static int native_duplicate(lua_State *L)
+{
+  return push_duplicate(L, (int)luaL_checkinteger(L, 1));
 }
 
 static const luaL_Reg methods[] = {
@@ -274,4 +284,6 @@ void ml_open_listener(lua_State *L)
   ml_class_constructor(L, lua_gettop(L), listener_new);
   lua_setfield(L, 1, "listener");
   lua_pop(L, 1);
+  lua_pushcfunction(L, native_duplicate);
+  lua_setfield(L, 1, "duplicate");
 }

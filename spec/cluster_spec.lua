@@ -235,30 +235,96 @@ worker	[ 3000000, 'x' ]
     assert.equal('ECONNREFUSED\n', (output(await, place)))
   end))
 
+  -- Lua text of bytes that no worker in its senses sends: of no form, of no kind, of the wrong shape.
   local nonsense = {
-    ['bytes that are no message'] = [['\255\254\253']],
-    ['a message that is no table'] = 'encode(5)',
-    ['a message of no kind'] = 'encode {}',
-    ['a message of an unknown kind'] = "encode { 'surrender', 1 }",
+    [['\255\254\253']], "''", 'encode(5)', 'encode {}', "encode { 'surrender', 1 }", 'encode { {}, {} }',
+    "encode { 'online', 1 }", "encode { 'ready', {} }", "encode { 'leaving', 'now' }",
+    "encode { 'listening' }", "encode { 'listening', 5 }", "encode { 'listening', { address = {}, addressType = 4 } }",
+    "encode { 'listening', { port = '80', addressType = 4 } }", "encode { 'release' }", "encode { 'release', {} }",
+    "encode { 'listen' }", "encode { 'listen', 5 }", "encode { 'listen', {} }",
+    "encode { 'listen', { question = '1', key = 'a', request = { port = 0, options = {} } } }",
+    "encode { 'listen', { question = 1, key = {}, request = { port = 0, options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a' } }",
+    "encode { 'listen', { question = 1, key = 'a', request = {} } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { port = 0 } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { port = '0', options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { port = -1, options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { port = 0 / 0, options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { port = 0, address = {}, options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { port = 0, options = { backlog = '5' } } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { path = true, options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { fd = '5', options = {} } } }",
+    "encode { 'listen', { question = 1, key = 'a', request = { fd = 2 ^ 40, options = {} } } }",
   }
-  for what, bytes in pairs(nonsense) do
-    it('lets go of a worker that says ' .. what, C.test(script([[
-      cluster:on('exit', function(worker, code, signal) print('exit', worker.id, code, signal) end)
-      cluster:on('disconnect', function(worker) print('disconnect', worker.id) end)
-      cluster.fork()
-    ]], ([[
-      local encode = require('string.buffer').encode
-      local ffi = require 'ffi'
-      ffi.cdef 'long write(int, const void *, size_t);'
-      local bytes = %s
+
+  it('lets go of a worker that says what means nothing, and goes on', C.test(script([[
+    local n = tonumber(arg[1])
+    local gone = 0
+    cluster:on('disconnect', function(worker)
+      gone = gone + 1
+      if gone < n then
+        cluster.fork { NUMBER = gone + 1 }
+      elseif gone == n then
+        cluster.fork():once('listening', function(address) print('listening', address.address) cluster.disconnect() end)
+      end
+    end)
+    cluster:on('exit', function(worker, code, signal)
+      if code ~= 0 then print(worker.id, code, signal) end
+    end)
+    cluster.fork { NUMBER = 1 }
+  ]], ([[
+    local encode = require('string.buffer').encode
+    local ffi = require 'ffi'
+    ffi.cdef 'long write(int, const void *, size_t);'
+    local number = tonumber(process.env.NUMBER)
+    if number then
+      local bytes = ({ %s })[number]
       -- A message's length goes before it.
       bytes = '\0\0\0' .. string.char(#bytes) .. bytes
       ffi.C.write(require('moonlatch.cluster.state').fd, bytes, #bytes)
-      net.createServer():listen(0, '127.0.0.1')
-    ]]):format(bytes)), function(await, place)
-      assert.equal('disconnect\t1\nexit\t1\t0\tnil\n', (output(await, place)))
-    end))
-  end
+    end
+    net.createServer():listen(0, '127.0.0.1')
+  ]]):format(table.concat(nonsense, ', '))), function(await, place)
+    assert.equal('listening\t127.0.0.1\n', (output(await, place, {}, { tostring(#nonsense) })))
+  end))
+
+  it('answers a worker whose socket cannot be had', C.test(script([[
+    cluster:on('message', function(worker, value) print(value) end)
+    cluster.fork()
+  ]], [[
+    local requests = {
+      { port = 0, address = 'no address' }, { path = ('x'):rep(5000) }, { path = '' }, { fd = 1000 }, { fd = 0 },
+    }
+    local function try(i)
+      local request = requests[i]
+      if not request then return process.exit() end
+      request.options = {}
+      require('moonlatch.net.listening').acquire(net.createServer(), request, function(listener, err)
+        process.send(('%d %s'):format(i, listener and 'listens' or err.code))
+        try(i + 1)
+      end)
+    end
+    try(1)
+  ]]), function(await, place)
+    assert.equal('1 EINVAL\n2 ENAMETOOLONG\n3 EINVAL\n4 EBADF\n5 ENOTSOCK\n', (output(await, place)))
+  end))
+
+  it('has a worker listen where one of its servers listens already', C.test(script([[
+    cluster:on('message', function(worker, value) print(value) worker:disconnect() end)
+    cluster.fork()
+  ]], [[
+    local first, second = net.createServer(), net.createServer()
+    first:listen(0, '127.0.0.1', function()
+      second:on('error', function(err) process.send(err.code) end)
+      second:listen(first, function()
+        process.send(second:address().port == first:address().port)
+        second:close()
+      end)
+    end)
+  ]]), function(await, place)
+    assert.equal('true\n', (output(await, place)))
+  end))
 
   it('raises what the system says when a worker cannot be started', function()
     local outcome = program.eval([[
@@ -292,6 +358,24 @@ worker	[ 3000000, 'x' ]
     end)
   ]], "net.createServer():listen(0, '127.0.0.1')"), function(await, place)
     assert.equal('ERR_CLUSTER_RELOADING\nnil\t2\n', (output(await, place)))
+  end))
+end)
+
+describe('cluster.reload', function()
+  it('keeps the workers when new ones cannot be started, and can be called again', C.test(script([[
+    cluster.fork():on('listening', function()
+      cluster.setupPrimary { cwd = '/no/such/place' }
+      cluster.reload(function(err)
+        print(err.code)
+        cluster.setupPrimary { cwd = '/' }
+        cluster.reload(function(again)
+          print(again, cluster.workers[1].exitedAfterDisconnect)
+          cluster.disconnect()
+        end)
+      end)
+    end)
+  ]], "net.createServer():listen(0, '127.0.0.1')"), function(await, place)
+    assert.equal('ENOENT\nnil\ttrue\n', (output(await, place)))
   end))
 end)
 

@@ -4,6 +4,7 @@
 local buffer = require 'string.buffer'
 local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
+local messages = require 'moonlatch.cluster.messages'
 local native = require 'moonlatch.native'
 
 local pcall, type = pcall, type
@@ -13,7 +14,7 @@ local pcall, type = pcall, type
 local Channel = class('Channel')
 
 ---@param fd integer                                          the channel's from now on
----@param kinds table<string, any>                           what may come
+---@param kinds table<string, moonlatch.cluster.Shape>        what may come
 ---@param receive fun(kind: string, value: any, fd?: integer)  a descriptor is the receiver's
 ---@param ended fun()                  the other process is gone, has closed, or says what means nothing
 function Channel:init(fd, kinds, receive, ended)
@@ -76,10 +77,19 @@ local function over(self)
   self.ended()
 end
 
+local function isProper(self, message, fd)
+  if type(message) ~= 'table' then
+    return false
+  end
+  local kind = message[1]
+  local shape = self.kinds[kind]
+  return shape ~= nil and shape(message[2]) and (not fd or kind == messages.bringsDescriptor)
+end
+
 native.handlers('channel', {
   read = function(self, bytes, fd)
     local ok, message = pcall(buffer.decode, bytes)
-    if ok and type(message) == 'table' and self.kinds[message[1]] then
+    if ok and isProper(self, message, fd) then
       self.receive(message[1], message[2], fd)
       return
     end

@@ -1,5 +1,6 @@
 --- The listening sockets of a cluster. The primary opens them and accepts nothing; workers listen on duplicates.
 local listening = require 'moonlatch.net.listening'
+local native = require 'moonlatch.native'
 
 local next = next
 
@@ -32,6 +33,23 @@ local function giveUp(key, worker)
   end
 end
 
+-- A descriptor that a worker names stays whose it is: the primary's script may use it, and the next worker will.
+local function openListener(request)
+  if not request.fd then
+    return listening.open(nobody, request)
+  end
+  local fd, err = native.duplicate(request.fd)
+  if not fd then
+    return nil, err
+  end
+  local listener
+  listener, err = listening.open(nobody, { fd = fd, options = request.options })
+  if not listener then
+    native.fs.close(fd)
+  end
+  return listener, err
+end
+
 --- A descriptor for `worker` to listen on, to be closed when it has been sent.
 ---@param worker cluster.Worker
 ---@param key string
@@ -41,7 +59,7 @@ end
 function handles.acquire(worker, key, request)
   local entry = open[key]
   if not entry then
-    local listener, err = listening.open(nobody, request)
+    local listener, err = openListener(request)
     if not listener then
       return nil, plain(err)
     end

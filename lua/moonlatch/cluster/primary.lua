@@ -6,6 +6,7 @@ local native = require 'moonlatch.native'
 local Channel = require 'moonlatch.cluster.channel'
 local common = require 'moonlatch.cluster.common'
 local handles = require 'moonlatch.cluster.handles'
+local messages = require 'moonlatch.cluster.messages'
 local process = require 'process'
 local spawn = require 'moonlatch.process.children'
 local state = require 'moonlatch.cluster.state'
@@ -13,7 +14,7 @@ local tickets = require 'moonlatch.cluster.tickets'
 local timers = require 'timers'
 local nextTick = require('moonlatch.tick').nextTick
 
-local pairs, ipairs, type, tostring = pairs, ipairs, type, tostring
+local pairs, ipairs, pcall, type, tostring = pairs, ipairs, pcall, type, tostring
 local validate = errors.validate
 
 -- Milliseconds for which session tickets are sealed with the same keys. Those before are kept for as long again, twice.
@@ -45,9 +46,20 @@ end
 local lastId = 0
 local ring
 
-local function forgetIfOver(worker)
-  if worker._dead and not worker._channel.connected then
-    cluster.workers[worker.id] = nil
+-- A worker's life, in order. Its process and its channel end one after the other, either first; what a process said
+-- last is still in the channel then. Node has the same names but for 'exited'.
+local RANK = {
+  none = 1,          -- started
+  online = 2,
+  listening = 3,     -- has a listening socket
+  disconnected = 4,  -- the channel has ended
+  exited = 4,        -- the process has
+  dead = 5,          -- both
+}
+
+local function advance(worker, to)
+  if RANK[to] > RANK[worker.state] then
+    worker.state = to
   end
 end
 
@@ -56,19 +68,18 @@ end
 local receive = {}
 
 function receive.online(worker)
-  worker.state = 'online'
+  advance(worker, 'online')
   worker:emit('online')
   cluster:emit('online', worker)
 end
 
 function receive.listening(worker, address)
-  worker.state = 'listening'
+  advance(worker, 'listening')
   worker:emit('listening', address)
   cluster:emit('listening', worker, address)
 end
 
 function receive.ready(worker)
-  worker._ready = true
   worker:emit('ready')
 end
 
@@ -94,34 +105,32 @@ function receive.release(worker, key)
   handles.release(worker, key)
 end
 
+local function exited(worker)
+  cluster.workers[worker.id] = nil
+  worker:emit('exit', worker.process.exitCode, worker.process.signalCode)
+  cluster:emit('exit', worker, worker.process.exitCode, worker.process.signalCode)
+end
+
 local function disconnected(worker)
   handles.releaseAll(worker)
-  worker.state = worker._dead and 'dead' or 'disconnected'
+  worker.state = worker.state == 'exited' and 'dead' or 'disconnected'
   worker:emit('disconnect')
   cluster:emit('disconnect', worker)
-  forgetIfOver(worker)
-  if worker._tellExit then
-    worker._tellExit()
+  if worker.state == 'dead' then
+    exited(worker)
   end
 end
 
 --- The process has ended.
 ---@package
 function Worker:onResult(status, signal)
-  self._dead = true
   self.process.exitCode = signal == 0 and status or nil
   self.process.signalCode = signalNames[signal]
-  self.state = 'dead'
-  -- What it said last is still in the channel; the end of that comes first.
-  local function tell()
-    self:emit('exit', self.process.exitCode, self.process.signalCode)
-    cluster:emit('exit', self, self.process.exitCode, self.process.signalCode)
-    forgetIfOver(self)
-  end
-  if self._channel.connected then
-    self._tellExit = tell
+  if self.state == 'disconnected' then
+    self.state = 'dead'
+    exited(self)
   else
-    tell()
+    self.state = 'exited'
   end
 end
 
@@ -161,7 +170,7 @@ end
 
 ---@return boolean
 function Worker:isDead()
-  return self._dead == true
+  return self.state == 'exited' or self.state == 'dead'
 end
 
 -- ---- Starting ----
@@ -182,11 +191,11 @@ local function commandLine()
   local settings = cluster.settings
   local argv = { process.execPath }
   for _, option in ipairs(settings.execArgv) do
-    argv[#argv + 1] = option
+    argv[#argv + 1] = tostring(option)
   end
   argv[#argv + 1] = settings.exec
   for _, argument in ipairs(settings.args) do
-    argv[#argv + 1] = argument
+    argv[#argv + 1] = tostring(argument)
   end
   return argv
 end
@@ -223,6 +232,25 @@ local function announce(worker)
   cluster:emit('fork', worker)
 end
 
+-- Opens the channel. Returns the worker's end of it, which is the caller's.
+local function connect(worker)
+  local ours, theirs = native.channelPair()
+  if not ours then
+    error(theirs, 0)
+  end
+  local ok, channel = pcall(Channel, ours, messages.ofWorkers, function(kind, value)
+    receive[kind](worker, value)
+  end, function()
+    disconnected(worker)
+  end)
+  if not ok then
+    native.fs.close(theirs)
+    error(channel, 0)
+  end
+  worker._channel = channel
+  return theirs
+end
+
 --- Starts a worker, with `env` added to its environment.
 ---
 --- Raises what the system says when it cannot.
@@ -231,18 +259,11 @@ end
 ---@source Node.js cluster.fork()
 function cluster.fork(env)
   cluster.setupPrimary()
-  lastId = lastId + 1
   local worker = Worker()
-  worker.id, worker.state = lastId, 'none'
-  local ours, theirs = native.channelPair()
-  if not ours then
-    error(theirs, 0)
-  end
-  worker._channel = Channel(ours, receive, function(kind, value)
-    receive[kind](worker, value)
-  end, function()
-    disconnected(worker)
-  end)
+  lastId = lastId + 1
+  -- _duty is how a reload and --workers see it: on 'trial' until it serves, in 'service', 'retired' when told to leave.
+  worker.id, worker.state, worker._duty = lastId, 'none', 'service'
+  local theirs = connect(worker)
   worker._channel:send('init', {
     ticketKeys = firstKeys(), drainTimeout = cluster.settings.drainTimeout, supervised = handles.keep,
   })

@@ -1,7 +1,9 @@
 --- cluster.reload: new workers take over from those there are, and no connection notices.
 local common = require 'moonlatch.cluster.common'
+local errors = require 'moonlatch.errors'
+local nextTick = require('moonlatch.tick').nextTick
 
-local ipairs, pairs = ipairs, pairs
+local ipairs, pairs, pcall = ipairs, pairs, pcall
 
 ---@param cluster table
 return function(cluster)
@@ -17,18 +19,26 @@ return function(cluster)
     return list
   end
 
-  -- One new worker: `done(worker)` when it serves, `done(nil)` when it ended before.
+  -- One new worker: `done(worker)` when it serves, `done(nil, err)` when it cannot start or ends before.
   local function start(done)
-    local worker = cluster.fork()
-    worker._onTrial = true
-    local function over()
-      worker:removeListener('ready', over)
-      worker:removeListener('exit', over)
-      worker._onTrial = not worker._ready
-      done(worker._ready and not worker:isDead() and worker or nil, worker)
+    local ok, worker = pcall(cluster.fork)
+    if not ok then
+      nextTick(done, nil, worker)
+      return
     end
-    worker:once('ready', over)
-    worker:once('exit', over)
+    worker._duty = 'trial'
+    local function ended(code, signal)
+      done(nil, errors.coded(errors.Error, 'ERR_CLUSTER_RELOAD_FAILED',
+        ('Worker %d ended before it served (%s)'):format(worker.id, signal or 'exit status ' .. code)))
+    end
+    worker:once('exit', ended)
+    worker:once('ready', function()
+      if not worker:isDead() then
+        worker._duty = 'service'
+        worker:removeListener('exit', ended)
+        done(worker)
+      end
+    end)
   end
 
   -- Tells a worker to leave; `done` when it accepts nothing more.
@@ -38,7 +48,7 @@ return function(cluster)
       worker:removeListener('disconnect', left)
       done()
     end
-    worker._retired = true
+    worker._duty = 'retired'
     worker:once('leaving', left)
     worker:once('disconnect', left)
     worker:disconnect()
@@ -61,21 +71,18 @@ return function(cluster)
   --- Raises ERR_CLUSTER_RELOADING while an earlier call is at work.
   ---@param callback? fun(err?: Error)
   function cluster.reload(callback)
-    local errors = require 'moonlatch.errors'
     if running then
       error(errors.coded(errors.Error, 'ERR_CLUSTER_RELOADING', 'The workers are being replaced already'), 0)
     end
     running = true
-    local old, new, failed = serving(), {}, nil
+    local old, new, failure = serving(), {}, nil
     local waiting = #old
 
     local function finish()
-      retireAll(failed and new or old, function()
+      retireAll(failure and new or old, function()
         running = false
         if callback then
-          callback(failed and errors.coded(errors.Error, 'ERR_CLUSTER_RELOAD_FAILED',
-            ('Worker %d ended before it served (%s)'):format(failed.id,
-              failed.process.signalCode or 'exit status ' .. failed.process.exitCode)) or nil)
+          callback(failure)
         end
       end)
     end
@@ -85,10 +92,10 @@ return function(cluster)
       return
     end
     for _ = 1, #old do
-      start(function(worker, started)
+      start(function(worker, err)
         waiting = waiting - 1
         new[#new + 1] = worker
-        failed = failed or not worker and started or nil
+        failure = failure or err
         if waiting == 0 then
           finish()
         end

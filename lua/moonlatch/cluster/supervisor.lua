@@ -57,8 +57,8 @@ local function onExit(worker, code, signal)
     if count() == 0 then
       process.exit(0)
     end
-  elseif worker._retired or worker._onTrial then
-    return
+  elseif worker._duty ~= 'service' then
+    return -- reload's
   elseif not everReady then
     -- The script does not even start: whoever called us had better know.
     say('worker %d ended %s before it served', worker.id, endedHow(code, signal))

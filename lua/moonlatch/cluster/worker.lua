@@ -6,6 +6,7 @@ local native = require 'moonlatch.native'
 local Channel = require 'moonlatch.cluster.channel'
 local common = require 'moonlatch.cluster.common'
 local listening = require 'moonlatch.net.listening'
+local messages = require 'moonlatch.cluster.messages'
 local process = require 'process'
 local state = require 'moonlatch.cluster.state'
 local tickets = require 'moonlatch.cluster.tickets'
@@ -253,7 +254,7 @@ function cluster._started()
 end
 
 process.env[state.variable] = nil
-channel = Channel(state.fd, receive, function(kind, value, fd)
+channel = Channel(state.fd, messages.ofPrimary, function(kind, value, fd)
   receive[kind](value, fd)
 end, worker.ended)
 channel:wait()

@@ -192,9 +192,11 @@ function Server:listen(...)
   local backlog = options.backlog or backlogArgument(...)
   self._listeningId, self._pipeName = self._listeningId + 1, nil
   obeySignal(self, options.signal)
-  local fd = options.fd or sharedDescriptor(given or (...))
+  local own = not options.fd and sharedDescriptor(given or (...))
+  local fd = options.fd or own
   if type(fd) == 'number' and fd >= 0 then
-    listenWith(self, { fd = fd, options = { backlog = backlog } })
+    -- In a worker of a cluster the number of a descriptor is the primary's, but this one is ours.
+    listenWith(self, { fd = fd, options = { backlog = backlog, exclusive = own and true or options.exclusive } })
   elseif options.port ~= nil then
     if type(options.port) ~= 'number' and type(options.port) ~= 'string' then
       error(errors.argValue('options', given or options), 0)

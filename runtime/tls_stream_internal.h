@@ -34,6 +34,8 @@ struct ml_tls_stream {
   /* The write that is being worked off: our copy of the slice list, the memory is the owner's. */
   struct ml_slice *held;
   size_t held_count, held_at;
+  size_t encrypted;   /* of it, in this turn of the loop */
+  unsigned turn;      /* which that is (ev_iteration, ev(3)) */
   bool write_pending; /* on_written is owed */
 
   enum shutdown_phase shutdown;

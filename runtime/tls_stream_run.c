@@ -3,7 +3,7 @@
 #include "tls_after.h"
 #include "tls_stream_internal.h"
 
-#define TICK_BUDGET ((size_t)262144) /* cleartext encrypted per tick */
+#define TURN_BUDGET ((size_t)262144) /* cleartext of one write encrypted in a turn of the loop */
 #define BACKLOG_LIMIT                                                                              \
   ((size_t)262144) /* output beyond which we stop reading: a peer that makes us answer             \
                       (KeyUpdate) without taking the answers gets no further */
@@ -256,14 +256,32 @@ enum ml_tls_result ml_tls_stream_encrypt(struct ml_tls_stream *s, struct ml_slic
   return result;
 }
 
+/* What this turn of the loop may still encrypt. A run may come more than once in a turn: for the
+ * write itself, the end of the tick, room in the kernel. */
+static size_t budget_left(struct ml_tls_stream *s)
+{
+  unsigned turn = ev_iteration(ml_loop_ev(s->stream.loop));
+  if (s->turn != turn) s->encrypted = 0;
+  s->turn = turn;
+  return TURN_BUDGET - s->encrypted;
+}
+
 int ml_tls_stream_encrypt_held(struct ml_tls_stream *s, struct ml_error *err)
 {
-  size_t budget = TICK_BUDGET;
+  size_t budget = budget_left(s);
   while (s->held_at < s->held_count) {
+    if (budget == 0) {
+      yield(s);
+      return 0;
+    }
     struct ml_slice *slice = &s->held[s->held_at];
     size_t before = slice->len;
-    enum ml_tls_result encrypted = ml_tls_stream_encrypt(s, slice, STEP, err);
+    enum ml_tls_result encrypted =
+        ml_tls_stream_encrypt(s, slice, budget < STEP ? budget : STEP, err);
     if (encrypted == ML_TLS_ERROR) return -1;
+    size_t n = before - slice->len;
+    s->encrypted += n;
+    budget -= n;
     if (slice->len == 0) s->held_at++;
     if (ml_buf_size(ml_tls_output(s->tls)) >= FLUSH_AT) {
       int result = ml_tls_stream_flush(s, err);
@@ -271,12 +289,6 @@ int ml_tls_stream_encrypt_held(struct ml_tls_stream *s, struct ml_error *err)
       if (result == ML_PENDING) return 0; /* on_written of the lower stream goes on from here */
     }
     if (encrypted == ML_TLS_WANT_INPUT) return 0; /* more input goes on from here */
-    size_t n = before - slice->len;
-    if (n >= budget) {
-      if (s->held_at < s->held_count) yield(s);
-      return 0;
-    }
-    budget -= n;
   }
   return 0;
 }

@@ -8,6 +8,7 @@ local pipeline = require 'moonlatch.stream.pipeline'
 local transform = require 'moonlatch.stream.transform'
 local Stream = require 'moonlatch.stream.legacy'
 
+---@class stream
 local stream = {
   Stream = Stream,
   Readable = require 'moonlatch.stream.readable',

@@ -7,7 +7,9 @@ local tls = require 'tls'
 
 -- Pages whose every program can be run, in order, in one empty directory. What follows a program in a block of text is
 -- what it prints.
-local PAGES = { 'docs/contexts-and-trust.md', 'docs/ocsp.md', 'docs/sessions.md', 'docs/transports.md' }
+local PAGES = {
+  'docs/contexts-and-trust.md', 'docs/ocsp.md', 'docs/sessions.md', 'docs/transports.md', 'docs/api/stream.md',
+}
 
 ---@return { code: string, name?: string, output?: string }[]
 local function programs(path)

@@ -6,15 +6,14 @@ local Writable = require 'moonlatch.stream.writable'
 
 ---@class Duplex : Readable, Writable
 ---@field allowHalfOpen boolean
----@overload fun(options?: table): Duplex
+---@overload fun(options?: stream.DuplexOptions): Duplex
 local Duplex = class('Duplex', Readable)
 class.mixin(Duplex, Writable)
 
 --- False: the writable half is finished when the readable half has ended.
 Duplex.allowHalfOpen = true
 
----@param options? table  those of Readable and Writable (a high-water mark or object mode for one half begins with
----  readable or writable), allowHalfOpen, readable, writable
+---@param options? stream.DuplexOptions
 function Duplex:init(options)
   self:_initReadable(options, true)
   self:_initWritable(options, true)

@@ -95,7 +95,7 @@ end
 
 --- Makes two streams that are each other's far end, like the ends of a connection: a write is done when the other side
 --- wants more, finish() is the other side's 'end', and so is destroy(); writing to a side that is gone is EPIPE.
----@param options? table  those of Duplex, for both
+---@param options? stream.DuplexOptions  for both
 ---@return { [1]: Duplex, [2]: Duplex }
 ---@source Node.js stream.duplexPair()
 function M.duplexPair(options)

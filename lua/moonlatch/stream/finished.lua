@@ -204,10 +204,17 @@ function Watch:obey(signal)
   end
 end
 
+---@class stream.FinishedOptions
+---@field readable? boolean    false: not this half
+---@field writable? boolean
+---@field error? boolean       false: 'error' alone is not the end
+---@field signal? AbortSignal  stops waiting
+---@field cleanup? boolean     takes the listeners off when it is over
+
 --- Calls `callback(err)` once when the stream can no longer be read from and written to, or has failed,
 --- or was closed too early. Returns a function that calls the watch off.
 ---@param stream table
----@param options? { readable?: boolean, writable?: boolean, error?: boolean, signal?: AbortSignal, cleanup?: boolean }
+---@param options? stream.FinishedOptions
 ---@param callback fun(err: any)
 ---@return fun() cleanup
 function finished.finished(stream, options, callback)

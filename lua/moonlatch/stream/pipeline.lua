@@ -269,7 +269,7 @@ end
 
 --- stream.finished inside a coroutine: waits until the stream is over, raises its error.
 ---@param stream table
----@param options? table
+---@param options? stream.FinishedOptions
 function pipeline.waitFinished(stream, options)
   return await.call('finished', function(done)
     finished(stream, options or {}, done)

@@ -27,7 +27,8 @@ local errorOrDestroy = destroy.errorOrDestroy
 ---@field readableObjectMode boolean
 ---@field readableAborted boolean
 ---@field readableDidRead boolean
----@overload fun(options?: table): Readable
+---@field readableBuffer any[]
+---@overload fun(options?: stream.ReadableOptions): Readable
 local Readable = class('Readable', Stream)
 
 --- Called before 'end' is emitted, for subclasses.
@@ -40,7 +41,7 @@ Readable._readsContinuously = false
 
 local flow, endReadable, emitReadable
 
----@param options? table  highWaterMark, encoding, objectMode, read, destroy, construct, signal, autoDestroy, emitClose
+---@param options? stream.ReadableOptions
 function Readable:init(options)
   self:_initReadable(options, false)
   if options and options.signal then

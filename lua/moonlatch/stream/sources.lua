@@ -114,7 +114,7 @@ return function(Readable)
   --- string. In object mode unless the options say otherwise. The iterator runs in a coroutine: it may
   --- wait for events.
   ---@param source table|function|string
-  ---@param options? table
+  ---@param options? stream.ReadableOptions
   ---@return Readable
   local function from(source, options)
     local whole = type(source) == 'string'

@@ -11,6 +11,41 @@ local setmetatable, type, floor, huge = setmetatable, type, math.floor, math.hug
 
 local state = {}
 
+---@class stream.ReadableOptions
+---@field read? fun(self: Readable, size: integer)
+---@field destroy? fun(self: Stream, err: any, callback: fun(err: any))
+---@field construct? fun(self: Stream, callback: fun(err: any))
+---@field highWaterMark? integer     bytes, or objects
+---@field encoding? string           as setEncoding
+---@field defaultEncoding? string    without effect: what is pushed without an encoding is bytes
+---@field objectMode? boolean
+---@field autoDestroy? boolean       true when left out
+---@field emitClose? boolean         true when left out
+---@field signal? AbortSignal
+
+---@class stream.WritableOptions
+---@field write? fun(self: Writable, chunk: any, encoding: string, callback: fun(err: any))
+---@field writev? fun(self: Writable, list: { chunk: any, encoding: string }[], callback: fun(err: any))
+---@field final? fun(self: Writable, callback: fun(err: any))
+---@field destroy? fun(self: Stream, err: any, callback: fun(err: any))
+---@field construct? fun(self: Stream, callback: fun(err: any))
+---@field highWaterMark? integer     bytes, or objects
+---@field decodeStrings? boolean     true when left out
+---@field defaultEncoding? string    'utf8' when left out
+---@field objectMode? boolean
+---@field autoDestroy? boolean       true when left out
+---@field emitClose? boolean         true when left out
+---@field signal? AbortSignal
+
+---@class stream.DuplexOptions : stream.ReadableOptions, stream.WritableOptions
+---@field allowHalfOpen? boolean            true when left out
+---@field readable? boolean                 false: without this half
+---@field writable? boolean
+---@field readableHighWaterMark? integer
+---@field writableHighWaterMark? integer
+---@field readableObjectMode? boolean
+---@field writableObjectMode? boolean
+
 local defaultBytes, defaultObjects = 16384, 16
 
 --- The high-water mark of streams that do not ask for one: 16 KiB, or 16 objects.
@@ -94,7 +129,7 @@ end
 
 --- The readable half. `continuous` is for a source that goes on pushing by itself once _read has been
 --- called, until a push returns false: it need not be asked again after each chunk.
----@param options? table
+---@param options? stream.DuplexOptions
 ---@param isDuplex? boolean
 ---@param continuous? boolean
 function state.newReadable(options, isDuplex, continuous)
@@ -123,7 +158,7 @@ function state.newReadable(options, isDuplex, continuous)
 end
 
 --- The writable half.
----@param options? table
+---@param options? stream.DuplexOptions
 ---@param isDuplex? boolean
 function state.newWritable(options, isDuplex)
   local half = setmetatable({

@@ -7,8 +7,12 @@ local Duplex = require 'moonlatch.stream.duplex'
 local type, pairs = type, pairs
 local nextTick = require('moonlatch.tick').nextTick
 
+---@class stream.TransformOptions : stream.DuplexOptions
+---@field transform? fun(self: Transform, chunk: any, encoding: string, callback: fun(err: any, chunk: any))
+---@field flush? fun(self: Transform, callback: fun(err: any, chunk: any))
+
 ---@class Transform : Duplex
----@overload fun(options?: table): Transform
+---@overload fun(options?: stream.TransformOptions): Transform
 local Transform = class('Transform', Duplex)
 
 -- With a readable mark of 0 nothing is to be buffered, on neither side.
@@ -23,7 +27,7 @@ local function unbuffered(options)
   return copy
 end
 
----@param options? table  those of Duplex, transform, flush
+---@param options? stream.TransformOptions
 function Transform:init(options)
   if options and (options.highWaterMark == 0
     or options.highWaterMark == nil and options.readableHighWaterMark == 0) then
@@ -135,7 +139,7 @@ function Transform:_read()
 end
 
 ---@class PassThrough : Transform
----@overload fun(options?: table): PassThrough
+---@overload fun(options?: stream.TransformOptions): PassThrough
 local PassThrough = class('PassThrough', Transform)
 
 function PassThrough:_transform(chunk, _, callback)

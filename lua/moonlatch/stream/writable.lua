@@ -28,7 +28,8 @@ local isCallable = errors.validate.isCallable
 ---@field writableNeedDrain boolean
 ---@field writableCorked integer
 ---@field writableAborted boolean
----@overload fun(options?: table): Writable
+---@field writableBuffer { chunk: any, encoding: string, callback: function }[]
+---@overload fun(options?: stream.WritableOptions): Writable
 local Writable = class('Writable', Stream)
 
 -- The callback of a write that was given none: told apart, so that no tick is spent on it.
@@ -39,8 +40,7 @@ local finishMaybe, clearBuffer
 -- Options that become the method of the same name with an underscore before it.
 local METHODS = { 'write', 'writev', 'final', 'destroy', 'construct' }
 
----@param options? table  highWaterMark, decodeStrings, defaultEncoding, objectMode, emitClose, autoDestroy, write,
----  writev, final, destroy, construct, signal
+---@param options? stream.WritableOptions
 function Writable:init(options)
   self:_initWritable(options, false)
   if options and options.signal then

@@ -241,7 +241,7 @@ local function exitStatus(code, name)
   return number % 256
 end
 
---- Emits 'exit', once, and gives the status to end with.
+--- Emits 'exit', once, and gives the status to end with. What its listeners put off is not done any more.
 ---@param code? integer
 ---@return integer
 function process._finish(code)
@@ -253,6 +253,7 @@ function process._finish(code)
     process._exiting = true
     process:emit('exit', process.exitCode or 0)
   end
+  tick.halt()
   return exitStatus(process.exitCode, 'process.exitCode')
 end
 
@@ -320,7 +321,6 @@ native.setUncaught(function(err, traceback)
   end
   process.exitCode = 1
   process._finish()
-  tick.halt()
   leave(process.exitCode == 0 and 1 or exitStatus(process.exitCode))
 end)
 

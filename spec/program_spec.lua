@@ -239,6 +239,21 @@ describe('the end of the program', function()
     assert.equal(3, outcome.status)
   end)
 
+  for _, leave in ipairs { '', 'process.exit()', "error 'uncaught'" } do
+    it(('runs nothing that exit listeners put off%s%s'):format(leave == '' and '' or ', after ', leave), function()
+      local outcome = eval([[
+        process.nextTick(print, 'tick')
+        process:on('exit', function()
+          print 'exit'
+          process.nextTick(print, 'tick after exit')
+          setImmediate(print, 'immediate after exit')
+          setTimeout(print, 0, 'timer after exit')
+        end)
+        ]] .. leave)
+      assert.equal(leave == '' and 'tick\nexit\n' or 'exit\n', outcome.out)
+    end)
+  end
+
   it('comes at once with process.exit', function()
     local outcome = eval [[
       process:on('beforeExit', print)

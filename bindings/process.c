@@ -8,15 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "bindings.h"
+#include "terminal.h"
 
 extern char **environ;
 
@@ -209,13 +208,26 @@ static int process_fd_type(lua_State *L)
 /* windowSize(fd) → columns, rows | nil, err */
 static int process_window_size(lua_State *L)
 {
-  struct winsize size;
+  struct ml_error err;
+  int columns;
+  int rows;
 
-  if (ioctl((int)luaL_checkinteger(L, 1), TIOCGWINSZ, &size))
-    return fail(L, errno, "uv_tty_get_winsize");
-  lua_pushinteger(L, size.ws_col);
-  lua_pushinteger(L, size.ws_row);
+  if (ml_terminal_size((int)luaL_checkinteger(L, 1), &columns, &rows, &err))
+    return ml_fail(L, &err);
+  lua_pushinteger(L, columns);
+  lua_pushinteger(L, rows);
   return 2;
+}
+
+/* setRaw(fd, raw) → true | nil, err */
+static int process_set_raw(lua_State *L)
+{
+  struct ml_error err;
+
+  if (ml_terminal_raw((int)luaL_checkinteger(L, 1), lua_toboolean(L, 2), &err))
+    return ml_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 /* Writes all of it, waiting where a descriptor that somebody made non-blocking would not. */
@@ -284,6 +296,7 @@ static const luaL_Reg functions[] = {
     {"cpu", process_cpu},
     {"fdType", process_fd_type},
     {"windowSize", process_window_size},
+    {"setRaw", process_set_raw},
     {"writeSync", process_write_sync},
     {NULL, NULL},
 };

@@ -282,6 +282,65 @@ describe('standard streams', function()
     assert.truthy(out:find('end\n', 1, true))
   end)
 
+  -- Runs code on a terminal, types `keys` when it says ready, and gives what it said before `end` and how the terminal
+  -- is set afterwards.
+  local function withKeyboard(await, code, keys)
+    local words = ('%s -e %s; stty -a'):format(program.quote(program.path), program.quote(code))
+    local command = spec.command({ 'script', '-qec', words, '/dev/null' }, { input = false })
+    command:waitFor('stdout', 'ready', function() command.stdin:write(keys) end)
+    await(command, 'exit')
+    return command.stdout:match('ready%s*(.-)%s*end'), command.stdout:match('end.*')
+  end
+
+  it('stdin:setRawMode gives keys as they are pressed, and lines again', spec.coroutine(function(await)
+    local said, after = withKeyboard(await, [[
+      local stdin, typed = process.stdin, ''
+      assert(stdin.isRaw == false and stdin:setRawMode(true) == stdin and stdin.isRaw == true)
+      stdin:setRawMode(true)
+      stdin:on('data', function(keys)
+        typed = typed .. keys
+        if #typed < 4 then return end
+        print(typed:byte(1, -1))
+        assert(stdin:setRawMode(false).isRaw == false)
+        os.execute('stty -a | grep -o -e " -*icanon"')
+        stdin:destroy()
+        assert(stdin:setRawMode(true).isRaw)
+        print 'end'
+      end)
+      print 'ready']], 'a\3\r\4')
+    assert.equal('97 3 13 4 icanon', (said:gsub('%s+', ' ')))
+    assert.truthy(after:find(' icanon', 1, true))
+    assert.truthy(after:find(' echo ', 1, true))
+  end))
+
+  for how, code in pairs {
+    ['process.exit'] = 'process.exit()',
+    ['an error'] = 'error "x"',
+    ['SIGTERM'] = "process.kill(process.pid, 'SIGTERM')",
+    ['SIGINT'] = "process.kill(process.pid, 'SIGINT')",
+  } do
+    it(('the terminal is as before after %s in raw mode'):format(how), spec.coroutine(function(await)
+      local said, after = withKeyboard(await, ([[
+        process.stdin:setRawMode(true)
+        process.stdin:on('data', function() print 'end' %s end)
+        print 'ready']]):format(code), 'x')
+      assert.equal('', said)
+      assert.truthy(after:find(' icanon', 1, true))
+      assert.truthy(after:find(' echo ', 1, true))
+    end))
+  end
+
+  it('stdin:setRawMode emits what the system says', function()
+    local outcome = onTerminal([[
+      local native = require 'moonlatch.native'
+      function native.process.setRaw(...) return nil, require('moonlatch.errors').Error('no') end
+      process.stdin:on('error', function(err) print(err.message, process.stdin.isRaw) end)
+      process.stdin:setRawMode(true)
+      process.stdin:pause()]])
+    assert.truthy(outcome:find('no\tfalse', 1, true))
+    assert.equal('nil\n', eval('print(process.stdin.setRawMode)').out)
+  end)
+
   it('stdin can be iterated over, and piped into a stream', function()
     assert.equal('6\n', eval([[coroutine.wrap(function()
       local n = 0

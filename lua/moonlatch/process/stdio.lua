@@ -63,6 +63,28 @@ function stdio.output(process, fd)
   return keepOpen(stream)
 end
 
+local function addKeyboard(stream)
+  stream.isTTY = true
+  stream.isRaw = false
+  --- Has the terminal give each key as it is pressed, unseen and without a meaning of its own, in place of lines.
+  --- The program puts the terminal back when it ends.
+  ---@param mode boolean
+  ---@return self
+  ---@source Node.js tty.ReadStream.setRawMode
+  function stream:setRawMode(mode)
+    mode = not not mode
+    if not self.destroyed then
+      local ok, err = system.setRaw(self.fd, mode)
+      if not ok then
+        self:emit('error', err)
+        return self
+      end
+    end
+    self.isRaw = mode
+    return self
+  end
+end
+
 -- A socket that reads a descriptor and leaves the loop alone while nobody reads from it.
 local function readDescriptor(fd)
   local net = require 'net'
@@ -87,8 +109,7 @@ function stdio.input()
   stream.fd = 0
   stream._type = kind
   if kind == 'tty' then
-    stream.isTTY = true
-    stream.isRaw = false
+    addKeyboard(stream)
   end
   return stream
 end

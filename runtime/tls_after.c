@@ -16,10 +16,15 @@ bool ml_tls_renegotiating(const struct ml_tls *tls)
   return tls->state == ML_TLS_RENEGOTIATING || tls->state == ML_TLS_RENEGOTIATION_ASKED;
 }
 
+static bool granted(const struct ml_tls *tls)
+{
+  return tls->after.wish == ML_WISH_GRANTED;
+}
+
 bool ml_tls_unsettled(const struct ml_tls *tls)
 {
   if (tls->state < ML_TLS_OPEN || tls->state >= ML_TLS_PEER_CLOSED) return false;
-  return tls->state != ML_TLS_OPEN || tls->after.granted || tls->after.renewed;
+  return tls->state != ML_TLS_OPEN || granted(tls) || tls->after.renewed;
 }
 
 bool ml_tls_renewed(const struct ml_tls *tls)
@@ -46,16 +51,18 @@ void ml_tls_after_start(struct ml_tls *tls)
 
 int ml_tls_after_hello(struct ml_tls *tls, int *alert)
 {
-  if (tls->after.granted || !ml_tls_asks(tls, ML_ASK_RENEGOTIATION))
-    return SSL_CLIENT_HELLO_SUCCESS;
+  if (granted(tls) || !ml_tls_asks(tls, ML_ASK_RENEGOTIATION)) return SSL_CLIENT_HELLO_SUCCESS;
   *alert = SSL_AD_INTERNAL_ERROR;
   if (tls->pause.phase == ML_PAUSE_IDLE && ml_tls_ask(tls, ML_ASK_RENEGOTIATION, NULL, 0) != 0)
     return SSL_CLIENT_HELLO_ERROR;
   if (tls->pause.phase == ML_PAUSE_ASKED) return SSL_CLIENT_HELLO_RETRY;
-  tls->after.granted = !tls->pause.refused;
-  if (tls->pause.refused) *alert = tls->pause.alert;
   ml_tls_pause_end(tls);
-  return tls->after.granted ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+  if (tls->pause.refused) {
+    *alert = tls->pause.alert;
+    return SSL_CLIENT_HELLO_ERROR;
+  }
+  tls->after.wish = ML_WISH_GRANTED;
+  return SSL_CLIENT_HELLO_SUCCESS;
 }
 
 static void forbidden_error(struct ml_error *err)
@@ -67,8 +74,7 @@ static void forbidden_error(struct ml_error *err)
 static enum ml_tls_result conclude_declined(struct ml_tls *tls)
 {
   struct ml_error err;
-  tls->after.declined = false;
-  if (!tls->after.forbidden) return ML_TLS_OK;
+  if (tls->after.peer != ML_PEER_FORBIDDEN) return ML_TLS_OK;
   forbidden_error(&err);
   return ml_tls_fail_with(tls, &err);
 }
@@ -85,8 +91,9 @@ static enum ml_tls_result settle_renegotiation(struct ml_tls *tls)
     return ml_tls_fail_with(tls, &err);
   }
   ml_tls_set_state(tls, ML_TLS_OPEN);
-  if (tls->after.declined) return conclude_declined(tls);
-  tls->after.granted = false;
+  enum ml_tls_wish wish = tls->after.wish;
+  tls->after.wish = ML_WISH_NONE;
+  if (wish == ML_WISH_DECLINED) return conclude_declined(tls);
   tls->after.renewed = true;
   X509_free(tls->candidate);
   tls->candidate = NULL;
@@ -97,7 +104,8 @@ enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
 {
   if (SSL_in_init(tls->ssl)) return ML_TLS_OK;
   if (tls->state == ML_TLS_RENEGOTIATING) return settle_renegotiation(tls);
-  if (tls->state == ML_TLS_CERTIFICATE_REQUESTED && tls->after.proved) {
+  if (tls->state == ML_TLS_CERTIFICATE_REQUESTED && tls->after.wish == ML_WISH_PROVED) {
+    tls->after.wish = ML_WISH_NONE;
     tls->after.renewed = true;
     ml_tls_set_state(tls, ML_TLS_OPEN);
   }
@@ -129,7 +137,7 @@ enum ml_tls_result ml_tls_after_handshake(struct ml_tls *tls)
 
 static int refuse(struct ml_tls *tls, struct ml_error *err)
 {
-  if (tls->after.forbidden) {
+  if (tls->after.peer == ML_PEER_FORBIDDEN) {
     forbidden_error(err);
     return -1;
   }
@@ -163,7 +171,7 @@ int ml_tls_renegotiate(struct ml_tls *tls, enum ml_tls_says request_cert,
 {
   if (refuse(tls, err) != 0) return -1;
   if (demand(tls, request_cert, reject_unauthorized, err) != 0) return -1;
-  tls->after.granted = true;
+  tls->after.wish = ML_WISH_GRANTED;
   /* By reading: a record of the peer's that OpenSSL has read in part must come first. */
   enum ml_tls_result result = ml_tls_after_handshake(tls);
   if (result == ML_TLS_RENEWED) tls->after.renewed = true; /* for those who read */
@@ -174,12 +182,12 @@ int ml_tls_renegotiate(struct ml_tls *tls, enum ml_tls_says request_cert,
 
 void ml_tls_decline_renegotiation(struct ml_tls *tls)
 {
-  tls->renegotiable = false;
+  tls->after.peer = ML_PEER_DECLINED;
   SSL_set_options(tls->ssl, SSL_OP_NO_RENEGOTIATION);
 }
 
 void ml_tls_forbid_renegotiation(struct ml_tls *tls)
 {
   ml_tls_decline_renegotiation(tls);
-  tls->after.forbidden = true;
+  tls->after.peer = ML_PEER_FORBIDDEN;
 }

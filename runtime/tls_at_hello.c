@@ -125,6 +125,11 @@ static const struct {
 };
 #define STEPS (sizeof(steps) / sizeof(*steps))
 
+bool ml_tls_hello_decided(const struct ml_tls *tls)
+{
+  return tls->hello_step == STEPS;
+}
+
 static int begin_step(struct ml_tls *tls, SSL *ssl)
 {
   if (!ml_tls_asks(tls, steps[tls->hello_step].ask)) return ML_STEP_NEEDLESS;
@@ -157,7 +162,6 @@ static int decide(struct ml_tls *tls, SSL *ssl, int *alert)
     if (ended == ML_STEP_FAILED) return SSL_CLIENT_HELLO_ERROR;
     if (ended == ML_STEP_AGAIN) tls->hello_step--;
   }
-  tls->hello_decided = true;
   if (!ml_tls_asks(tls, ML_ASK_STAPLE)) ml_tls_bytes_free(&tls->hello);
   ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
   return SSL_CLIENT_HELLO_SUCCESS;
@@ -168,8 +172,9 @@ int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg)
   (void)arg;
   struct ml_tls *tls = ml_tls_of(ssl);
   if (!tls || !tls->server) return SSL_CLIENT_HELLO_SUCCESS;
-  if (tls->hello_decided && !ml_tls_established(tls)) return expect_same_hello(tls, alert);
-  if (tls->hello_decided) {
+  bool decided = ml_tls_hello_decided(tls);
+  if (decided && !ml_tls_established(tls)) return expect_same_hello(tls, alert);
+  if (decided) {
     bool back = tls->pause.phase != ML_PAUSE_IDLE; /* suspended before, it has been read */
     if (!back && expect_same_hello(tls, alert) != SSL_CLIENT_HELLO_SUCCESS)
       return SSL_CLIENT_HELLO_ERROR;
@@ -191,7 +196,7 @@ void ml_tls_send_chosen_alert(struct ml_tls *tls)
   static const uint8_t length_and_level[] = {0, 2, SSL3_AL_FATAL};
   const size_t size = SSL3_RT_HEADER_LENGTH + 2;
   struct ml_buf *out = &tls->io.out;
-  if (!tls->server || tls->hello_decided || ml_buf_size(out) < size) return;
+  if (!tls->server || ml_tls_hello_decided(tls) || ml_buf_size(out) < size) return;
   uint8_t *record = out->data + out->end - size;
   if (memcmp(record, fatal_alert, sizeof(fatal_alert)) != 0) return;
   if (memcmp(record + 3, length_and_level, sizeof(length_and_level)) != 0) return;

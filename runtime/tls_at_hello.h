@@ -15,6 +15,10 @@ ML_MUST_CHECK int ml_tls_read_hello(struct ml_tls *tls, struct ml_tls_hello *hel
 /* SSL_CTX_set_client_hello_cb(3). Suspends until every question has its answer. */
 int ml_tls_on_client_hello(SSL *ssl, int *alert, void *arg);
 
+/* Whether all questions of the ClientHello are behind us: a second one (RFC 8446, 4.1.4) asks
+ * nothing. */
+bool ml_tls_hello_decided(const struct ml_tls *tls);
+
 /* After a refusal by the owner: sends the alert that the owner chose. OpenSSL replaces those that
  * the version it would speak does not have, and at a ClientHello that is not known yet
  * (missing_extension becomes handshake_failure). */

@@ -96,7 +96,7 @@ static void on_alert(struct ml_tls *tls, int alert, enum ml_alert_from from)
 {
   if (alert == SSL_AD_CLOSE_NOTIFY) return;
   if (alert == SSL_AD_NO_RENEGOTIATION && from == ML_ALERT_LOCAL) {
-    tls->after.declined = true;
+    tls->after.wish = ML_WISH_DECLINED;
     return;
   }
   tls->alert = alert;

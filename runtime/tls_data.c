@@ -101,7 +101,8 @@ enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size,
 static bool can_write(const struct ml_tls *tls)
 {
   if (ml_tls_renegotiating(tls) || tls->calling) return false;
-  return !(tls->state == ML_TLS_OPEN && tls->after.granted); /* it is about to begin */
+  return !(tls->state == ML_TLS_OPEN &&
+           tls->after.wish == ML_WISH_GRANTED); /* it is about to begin */
 }
 
 enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t len, size_t *done)

@@ -187,7 +187,7 @@ static struct ml_tls *allocate(struct ml_tls_context *context, const struct ml_t
       options->asks & (options->server ? ~ML_ASKS(ML_ASK_IDENTITY) : ML_ASKS(ML_ASK_IDENTITY));
   tls->request_cert = options->request_cert;
   tls->reject_unauthorized = options->reject_unauthorized;
-  tls->renegotiable = options->renegotiable;
+  tls->after.peer = options->renegotiable ? ML_PEER_PERMITTED : ML_PEER_DECLINED;
   tls->post_handshake_auth = (enum ml_tls_says)options->post_handshake_auth;
   tls->want_sessions = options->want_sessions;
   tls->want_keylog = options->want_keylog;
@@ -402,7 +402,7 @@ static enum ml_tls_result advance(struct ml_tls *tls)
     if (SSL_session_reused(tls->ssl) || ml_tls_psk_proves_peer(tls)) return judge_resumption(tls);
     return open_connection(tls);
   case SSL_ERROR_WANT_READ:
-    if (tls->hello_decided) ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
+    if (ml_tls_hello_decided(tls)) ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
     return ML_TLS_WANT_INPUT;
   case SSL_ERROR_WANT_CLIENT_HELLO_CB:
     ml_tls_set_state(tls, ML_TLS_HELLO_ASKED);

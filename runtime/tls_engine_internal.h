@@ -50,14 +50,23 @@ struct ml_tls_protocols {
   bool npn_agreed;               /* client: the server has the protocol that we chose */
 };
 
+/* What has become of a wish, ours or the peer's. */
+enum ml_tls_wish {
+  ML_WISH_NONE,
+  ML_WISH_GRANTED,  /* the renegotiation may go on: it is ours, or the owner has said so */
+  ML_WISH_DECLINED, /* the peer began a renegotiation and was told no_renegotiation */
+  ML_WISH_PROVED,   /* server: the client has finished to say who it is */
+};
+
+/* A renegotiation that the peer begins is … */
+enum ml_tls_peers_wish { ML_PEER_DECLINED, ML_PEER_PERMITTED, ML_PEER_FORBIDDEN /* the end */ };
+
 /* Once the handshake is over: see tls_after.h. */
 struct ml_tls_after {
-  bool granted;        /* the renegotiation may go on: it is our wish, or the owner has said so */
-  bool declined;       /* the peer began one and was told no_renegotiation */
-  bool forbidden;      /* … which is the end */
-  bool renewed;        /* ML_TLS_RENEWED is owed */
-  bool proved;         /* server: the client has finished to say who it is */
-  bool update_awaited; /* ML_NOTE_KEY_UPDATE is */
+  enum ml_tls_wish wish;
+  enum ml_tls_peers_wish peer;
+  bool renewed;                                                   /* ML_TLS_RENEWED is owed */
+  bool update_awaited;                                            /* ML_NOTE_KEY_UPDATE is */
   enum { ML_UPDATE_NONE, ML_UPDATE_OURS, ML_UPDATE_BOTH } update; /* as soon as OpenSSL can */
   unsigned burst;      /* records without data since the input was lent */
   struct ml_buf early; /* cleartext read for an owner who did not want it yet */
@@ -74,14 +83,12 @@ struct ml_tls {
   bool server;
   uint32_t asks;
   bool request_cert, reject_unauthorized;
-  bool renegotiable;
   enum ml_tls_says post_handshake_auth;
   bool want_sessions, want_keylog;
   int min_dh_bits;      /* client: refuse less */
   int small_dh_bits;    /* what was refused; 0: nothing */
   bool name_used;       /* the name in the ClientHello chose the context */
   unsigned hello_step;  /* how many of the ClientHello's questions are behind us */
-  bool hello_decided;   /* all of them: a second ClientHello (RFC 8446, 4.1.4) asks nothing */
   bool identity_judged; /* ML_ASK_IDENTITY was answered */
   bool understudy;      /* not a connection: tls_served.c */
 

@@ -40,7 +40,8 @@ void ml_tls_offer_certificate(struct ml_tls *tls)
 void ml_tls_permit_renegotiation(struct ml_tls *tls)
 {
   uint64_t options = SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION;
-  options |= tls->renegotiable ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION : SSL_OP_NO_RENEGOTIATION;
+  options |= tls->after.peer == ML_PEER_PERMITTED ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION
+                                                  : SSL_OP_NO_RENEGOTIATION;
   SSL_set_options(tls->ssl, options);
 }
 

@@ -40,6 +40,7 @@ int ml_tls_update_keys(struct ml_tls *tls, bool peers, struct ml_error *err)
 {
   if (tls->state < ML_TLS_OPEN || tls->state > ML_TLS_PEER_CLOSED) return fail_state(err);
   if (SSL_version(tls->ssl) < TLS1_3_VERSION) {
+    ERR_clear_error();
     ERR_raise(ERR_LIB_SSL, SSL_R_WRONG_SSL_VERSION);
     ml_error_openssl(err, "the keys cannot be exchanged");
     return -1;
@@ -91,7 +92,7 @@ int ml_tls_request_certificate(struct ml_tls *tls, enum ml_tls_says reject_unaut
   ERR_clear_error();
   if (SSL_verify_client_post_handshake(tls->ssl) != 1)
     return restore(tls, requested, rejecting, err);
-  tls->after.proved = false;
+  tls->after.wish = ML_WISH_NONE;
   ml_tls_set_state(tls, ML_TLS_CERTIFICATE_REQUESTED);
   if (SSL_do_handshake(tls->ssl) == 1) return 0;
   (void)ml_tls_fail(tls);
@@ -101,5 +102,5 @@ int ml_tls_request_certificate(struct ml_tls *tls, enum ml_tls_says reject_unaut
 
 void ml_tls_after_finished(struct ml_tls *tls)
 {
-  if (tls->state == ML_TLS_CERTIFICATE_REQUESTED) tls->after.proved = true;
+  if (tls->state == ML_TLS_CERTIFICATE_REQUESTED) tls->after.wish = ML_WISH_PROVED;
 }

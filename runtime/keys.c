@@ -97,18 +97,6 @@ int ml_key_make(EVP_PKEY **out, const char *kind, struct ml_error *err)
 
 /* Reading */
 
-/* A pem_password_cb (PEM_read_bio_PrivateKey(3)) that never asks a terminal. */
-static int give_passphrase(char *buffer, int size, int writing, void *user)
-{
-  (void)writing;
-  const char *passphrase = user;
-  if (!passphrase) return -1;
-  size_t len = strlen(passphrase);
-  if (len > (size_t)size) return -1;
-  memcpy(buffer, passphrase, len);
-  return (int)len;
-}
-
 static BIO *open_bytes(const void *data, size_t len)
 {
   return len > INT32_MAX ? NULL : BIO_new_mem_buf(data, (int)len);
@@ -122,12 +110,12 @@ static bool looks_like_pem(const void *data, size_t len)
 
 /* Any encoding that OpenSSL knows: PEM or DER, PKCS#8, SubjectPublicKeyInfo or the algorithm's own.
  */
-static EVP_PKEY *decode(BIO *bio, int selection, const char *passphrase)
+static EVP_PKEY *decode(BIO *bio, int selection, struct ml_pem_lock *lock)
 {
   EVP_PKEY *key = NULL;
   OSSL_DECODER_CTX *ctx =
       OSSL_DECODER_CTX_new_for_pkey(&key, NULL, NULL, NULL, selection, NULL, NULL);
-  if (ctx && OSSL_DECODER_CTX_set_pem_password_cb(ctx, give_passphrase, (void *)passphrase) == 1)
+  if (ctx && OSSL_DECODER_CTX_set_pem_password_cb(ctx, ml_pem_unlock, lock) == 1)
     (void)OSSL_DECODER_from_bio(ctx, bio);
   OSSL_DECODER_CTX_free(ctx);
   return key;
@@ -156,7 +144,7 @@ int ml_key_read_private(EVP_PKEY **out, const void *data, size_t len, const char
   if (bio && looks_like_pem(data, len))
     key = ml_pem_private_key(bio, &lock);
   else if (bio)
-    key = decode(bio, EVP_PKEY_KEYPAIR, passphrase);
+    key = decode(bio, EVP_PKEY_KEYPAIR, &lock);
   BIO_free(bio);
   return give_key(out, key, "Not a private key", err);
 }
@@ -180,16 +168,17 @@ int ml_key_read_public(EVP_PKEY **out, const void *data, size_t len, const char 
   ERR_clear_error();
   BIO *bio = open_bytes(data, len);
   X509 *cert = NULL;
+  struct ml_pem_lock lock = {passphrase, false};
   if (bio && looks_like_pem(data, len))
-    cert = PEM_read_bio_X509(bio, NULL, give_passphrase, NULL);
+    cert = PEM_read_bio_X509(bio, NULL, ml_pem_unlock, &lock);
   else if (bio)
     cert = d2i_X509_bio(bio, NULL);
   if (cert) {
     key = X509_get_pubkey(cert);
   } else if (bio && BIO_reset(bio) == 1) {
     ERR_clear_error();
-    key = decode(bio, EVP_PKEY_PUBLIC_KEY, passphrase);
-    if (!key && BIO_reset(bio) == 1) key = decode(bio, EVP_PKEY_KEYPAIR, passphrase);
+    key = decode(bio, EVP_PKEY_PUBLIC_KEY, &lock);
+    if (!key && BIO_reset(bio) == 1) key = decode(bio, EVP_PKEY_KEYPAIR, &lock);
     if (key) key = public_half(key);
   }
   X509_free(cert);

@@ -1,16 +1,17 @@
 --- The ticket keys that the workers of a cluster share: what one seals, every one opens.
+local ticketKeys = require 'moonlatch.tls.ticket_keys'
+
 local pairs = pairs
 
 local tickets = {}
 
-local KEYS_SIZE = 48
 local KEEP = 3 -- the current keys and those before them
 
 --- New keys: the first of the list seals from now on, the others still open.
 ---@param ring? string[]  the list so far
 ---@return string[]
 function tickets.rotate(ring)
-  local next = { require('crypto').randomBytes(KEYS_SIZE) }
+  local next = { require('crypto').randomBytes(ticketKeys.SIZE) }
   for i = 1, KEEP - 1 do
     next[i + 1] = ring and ring[i]
   end

@@ -40,6 +40,19 @@ local function toText(bytes, name)
   return known and encoding.encode(bytes, known) or bytes
 end
 
+local function update(self, data, inputEncoding)
+  if self._finished then
+    error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
+  end
+  check(self._handle:update(toBytes(data, inputEncoding)))
+  return self
+end
+
+local function finish(self, outputEncoding, length)
+  self._finished = true
+  return toText(check(self._handle:digest(length)), outputEncoding)
+end
+
 -- As a stream: what is written is hashed, and the digest is the one chunk to read.
 local function asStream(cls)
   function cls:_transform(chunk, chunkEncoding, callback)
@@ -97,11 +110,7 @@ end
 ---@return crypto.Hash self
 ---@source Node.js hash.update()
 function Hash:update(data, inputEncoding)
-  if self._finished then
-    error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
-  end
-  check(self._handle:update(toBytes(data, inputEncoding)))
-  return self
+  return update(self, data, inputEncoding)
 end
 
 --- Ends the hash and gives the digest, as bytes or in an encoding.
@@ -114,8 +123,7 @@ function Hash:digest(outputEncoding)
   if self._finished then
     error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
   end
-  self._finished = true
-  return toText(check(self._handle:digest(self._outputLength)), outputEncoding)
+  return finish(self, outputEncoding, self._outputLength)
 end
 
 --- A second hash that goes on from the same state.
@@ -168,11 +176,7 @@ end
 ---@return crypto.Hmac self
 ---@source Node.js hmac.update()
 function Hmac:update(data, inputEncoding)
-  if self._finished then
-    error(codes.ERR_CRYPTO_HASH_FINALIZED(), 0)
-  end
-  check(self._handle:update(toBytes(data, inputEncoding)))
-  return self
+  return update(self, data, inputEncoding)
 end
 
 --- Ends it and gives the code, as bytes or in an encoding. A second call gives an empty string, as in Node.
@@ -183,8 +187,7 @@ function Hmac:digest(outputEncoding)
   if self._finished then
     return ''
   end
-  self._finished = true
-  return toText(check(self._handle:digest()), outputEncoding)
+  return finish(self, outputEncoding)
 end
 
 asStream(Hmac)

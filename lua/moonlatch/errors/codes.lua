@@ -39,39 +39,22 @@ return function(errors)
     ERR_CONSOLE_WRITABLE_STREAM = { TypeError, 'Console expects a writable stream instance for %s' },
     ERR_CRYPTO_CUSTOM_ENGINE_NOT_SUPPORTED = { Error, 'Custom engines not supported by this OpenSSL' },
     ERR_CRYPTO_HASH_FINALIZED = { Error, 'Digest already called' },
-    ERR_CRYPTO_HASH_UPDATE_FAILED = { Error, 'Hash update failed' },
     ERR_CRYPTO_INVALID_DIGEST = { TypeError, 'Invalid digest: %s' },
     ERR_CRYPTO_TIMING_SAFE_EQUAL_LENGTH = { RangeError, 'Input buffers must have the same byte length' },
     ERR_DNS_SET_SERVERS_FAILED = { Error, 'c-ares failed to set servers: "%s" [%s]' },
-    ERR_EVENT_RECURSION = { Error, 'The event "%s" is already being dispatched' },
     ERR_FEATURE_UNAVAILABLE_ON_PLATFORM = { TypeError,
       'The feature %s is unavailable on the current platform, which is being used to run moonlatch' },
     ERR_ILLEGAL_CONSTRUCTOR = { TypeError, 'Illegal constructor' },
-    ERR_INCOMPATIBLE_OPTION_PAIR = { TypeError,
-      'Option "%s" cannot be used in combination with option "%s"' },
     ERR_INVALID_ADDRESS_FAMILY = { RangeError, function(family, host, port)
       return format('Invalid address family: %s %s:%s', tostring(family), tostring(host), tostring(port)),
         { host = host, port = port }
     end },
-    ERR_INVALID_FD = { RangeError, '"fd" must be a positive integer: %s' },
-    ERR_INVALID_FD_TYPE = { TypeError, 'Unsupported fd type: %s' },
-    ERR_INVALID_HANDLE_TYPE = { TypeError, 'This handle type cannot be sent' },
     ERR_INVALID_IP_ADDRESS = { TypeError, 'Invalid IP address: %s' },
-    ERR_INVALID_PROTOCOL = { TypeError, 'Protocol "%s" not supported. Expected "%s"' },
-    ERR_INVALID_RETURN_VALUE = { TypeError, function(expected, name, value)
-      return format('Expected %s to be returned from the "%s" function but got %s.', expected, name,
-        received.describe(value))
-    end },
     ERR_INVALID_STATE = { Error, 'Invalid state: %s' },
-    ERR_INVALID_THIS = { TypeError, 'Value of "this" must be of type %s' },
     ERR_IPC_CHANNEL_CLOSED = { Error, 'Channel closed' },
-    ERR_IPC_DISCONNECTED = { Error, 'IPC channel is already disconnected' },
-    ERR_IPC_ONE_PIPE = { Error, 'Child process can have only one IPC pipe' },
-    ERR_IP_BLOCKED = { Error, 'IP(%s) is blocked by net.BlockList' },
     ERR_METHOD_NOT_IMPLEMENTED = { Error, 'The %s method is not implemented' },
     ERR_MISSING_ARGS = { TypeError, missing },
     ERR_MULTIPLE_CALLBACK = { Error, 'Callback called multiple times' },
-    ERR_OPERATION_FAILED = { Error, 'Operation failed: %s' },
     ERR_SERVER_ALREADY_LISTEN = { Error, 'Listen method has been called more than once without closing.' },
     ERR_SERVER_NOT_RUNNING = { Error, 'Server is not running.' },
     ERR_SOCKET_BAD_PORT = { RangeError, badPort },
@@ -84,7 +67,6 @@ return function(errors)
     ERR_STREAM_NULL_VALUES = { TypeError, 'May not write null values to stream' },
     ERR_STREAM_PREMATURE_CLOSE = { Error, 'Premature close' },
     ERR_STREAM_PUSH_AFTER_EOF = { Error, 'stream.push() after EOF' },
-    ERR_STREAM_UNABLE_TO_PIPE = { Error, 'Cannot pipe to a closed or destroyed stream' },
     ERR_STREAM_UNSHIFT_AFTER_END_EVENT = { Error, 'stream.unshift() after end event' },
     ERR_STREAM_WRAP = { Error, 'Stream has StringDecoder set or is in objectMode' },
     ERR_STREAM_WRITE_AFTER_END = { Error, 'write after end' },
@@ -114,13 +96,11 @@ return function(errors)
     ERR_TLS_REQUIRED_SERVER_NAME = { Error, '"servername" is required parameter for Server.addContext' },
     ERR_TLS_SESSION_ATTACK = { Error, 'TLS session renegotiation attack detected' },
     ERR_TLS_SNI_FROM_SERVER = { Error, 'Cannot issue SNI from a TLS server-side socket' },
-    ERR_UNAVAILABLE_DURING_EXIT = { Error, 'Cannot call function in process exit handler' },
     ERR_UNHANDLED_ERROR = { Error, function(shown, context)
       return shown and format('Unhandled error. (%s)', shown) or 'Unhandled error.', { context = context }
     end },
     ERR_UNKNOWN_ENCODING = { TypeError, 'Unknown encoding: %s' },
     ERR_UNKNOWN_SIGNAL = { TypeError, 'Unknown signal: %s' },
-    ERR_USE_AFTER_CLOSE = { Error, '%s was closed' },
   }
 
   local function fill(text, ...)

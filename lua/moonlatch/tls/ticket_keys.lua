@@ -3,9 +3,11 @@ local errors = require 'moonlatch.errors'
 
 local type, ipairs = type, ipairs
 
-local SIZE = 48
-
 local M = {}
+
+--- Bytes of one.
+local SIZE = 48
+M.SIZE = SIZE
 
 local function checkOne(name, wrongSize, keys)
   if type(keys) ~= 'string' then

@@ -142,10 +142,11 @@ function M.clientFailure(await, port, options)
 end
 
 --- A plain server on a free port. `act(socket)` is done with each connection.
+---@param options? table  of net.createServer
 ---@return net.Server server
 ---@return integer port
-function M.plainServer(await, act)
-  local server = net.createServer(function(socket)
+function M.plainServer(await, act, options)
+  local server = net.createServer(options or {}, function(socket)
     socket:on('error', function() end)
     act(socket)
   end)
@@ -162,18 +163,19 @@ function M.drainAfter(target, source)
   end)
 end
 
---- A man in the middle between a client and `port`: passes everything on, and hands out both ends.
+--- A man in the middle between a client and `port`: passes everything on, each direction to its own end, and hands out
+--- both ends.
 ---@param onPair fun(client: net.Socket, server: net.Socket)
 function M.proxy(await, port, onPair)
   return M.plainServer(await, function(client)
-    local upstream = net.connect(port, '127.0.0.1')
+    local upstream = net.connect { port = port, host = '127.0.0.1', allowHalfOpen = true }
     upstream:on('error', function() end)
     client:pipe(upstream)
     upstream:pipe(client)
     M.drainAfter(client, upstream)
     M.drainAfter(upstream, client)
     onPair(client, upstream)
-  end)
+  end, { allowHalfOpen = true })
 end
 
 return M

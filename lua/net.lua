@@ -16,7 +16,7 @@ local net = {
 net.Stream = net.Socket
 
 --- A server; `listener` is added for 'connection'.
----@param options? table
+---@param options? net.ServerOptions
 ---@param listener? fun(socket: net.Socket)
 ---@return net.Server
 ---@overload fun(listener: fun(socket: net.Socket)): net.Server
@@ -28,6 +28,9 @@ end
 --- connect(options [, callback]). The callback becomes a listener of 'connect'.
 ---@param ... any
 ---@return net.Socket
+---@overload fun(options: net.ConnectOptions, callback?: fun()): net.Socket
+---@overload fun(port: integer, host?: string, callback?: fun()): net.Socket
+---@overload fun(path: string, callback?: fun()): net.Socket
 function net.connect(...)
   local options, callback = arguments.normalize(...)
   local socket = net.Socket(options)

@@ -42,6 +42,27 @@ PAGES['stream.md'] = {
   },
 }
 
+local net = require 'net'
+
+PAGES['net.md'] = {
+  module = 'net',
+  classes = {
+    ['net.Server'] = {
+      class = net.Server, annotation = 'net.Server', without = { EventEmitter },
+      emitted = { 'lua/moonlatch/net/server.lua' },
+    },
+    ['net.Socket'] = {
+      class = net.Socket, annotation = 'net.Socket', without = { stream.Duplex }, own = { 'pause', 'resume' },
+      emitted = { 'lua/moonlatch/net/socket.lua', 'lua/moonlatch/net/socket_properties.lua',
+        'lua/moonlatch/net/connecting.lua' },
+    },
+  },
+  options = {
+    ['net.createServer'] = { 'net.ServerOptions' }, ['net.connect'] = { 'net.ConnectOptions' },
+    ['Options of listen'] = { 'net.ListenOptions' }, ['Options of Socket'] = { 'net.SocketOptions' },
+  },
+}
+
 local function set(list)
   local found = {}
   for _, name in ipairs(list or {}) do

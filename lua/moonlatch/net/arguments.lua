@@ -7,6 +7,54 @@ local isCallable = errors.validate.isCallable
 
 local arguments = {}
 
+---@class net.SocketOptions
+---@field fd? integer                   an open descriptor to stand on
+---@field handle? userdata              a native handle to stand on
+---@field allowHalfOpen? boolean        false when left out
+---@field readable? boolean             false: without this half
+---@field writable? boolean
+---@field highWaterMark? integer
+---@field onread? { buffer: integer|string|function, callback: fun(nread: integer, chunk: string): boolean? }
+---@field noDelay? boolean
+---@field keepAlive? boolean
+---@field keepAliveInitialDelay? number  milliseconds
+---@field signal? AbortSignal           destroys the socket
+
+---@class net.ConnectOptions : net.SocketOptions
+---@field port? integer|string
+---@field host? string                  'localhost' when left out
+---@field path? string                  of a unix socket, in place of host and port
+---@field localAddress? string
+---@field localPort? integer
+---@field family? 0|4|6|'IPv4'|'IPv6'
+---@field hints? integer                of dns.lookup
+---@field lookup? function              in place of dns.lookup
+---@field autoSelectFamily? boolean
+---@field autoSelectFamilyAttemptTimeout? integer  milliseconds
+---@field timeout? number               as setTimeout
+
+---@class net.ServerOptions
+---@field allowHalfOpen? boolean        of the connections; false when left out
+---@field pauseOnConnect? boolean       they are not read before resume()
+---@field highWaterMark? integer
+---@field noDelay? boolean
+---@field keepAlive? boolean
+---@field keepAliveInitialDelay? number  milliseconds
+
+---@class net.ListenOptions
+---@field port? integer|string          0: any that is free
+---@field host? string                  every address there is when left out
+---@field path? string                  of a unix socket, in place of host and port
+---@field backlog? integer              511 when left out
+---@field exclusive? boolean            in a worker: not the primary's socket
+---@field ipv6Only? boolean
+---@field reusePort? boolean
+---@field readableAll? boolean          of a unix socket: everybody may connect
+---@field writableAll? boolean
+---@field fd? integer                   a descriptor that is bound already
+---@field handle? net.Server            one that listens already: both do from then on
+---@field signal? AbortSignal           closes the server
+
 -- What net.setDefaultAutoSelectFamily and its kin change.
 arguments.autoSelectFamily = true
 arguments.autoSelectFamilyAttemptTimeout = 250

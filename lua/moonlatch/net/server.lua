@@ -27,14 +27,15 @@ local toNumber = arguments.toNumber
 ---@field pauseOnConnect boolean
 ---@field noDelay boolean
 ---@field keepAlive boolean
----@overload fun(options?: table, listener?: fun(socket: net.Socket)): net.Server
+---@field highWaterMark? integer
+---@overload fun(options?: net.ServerOptions, listener?: fun(socket: net.Socket)): net.Server
 local Server = class('Server', EventEmitter)
 
 local function isCallable(value)
   return value ~= nil and validate.isCallable(value)
 end
 
----@param options? table  allowHalfOpen, pauseOnConnect, noDelay, keepAlive, keepAliveInitialDelay, highWaterMark
+---@param options? net.ServerOptions
 ---@param listener? fun(socket: net.Socket)  for 'connection'
 function Server:init(options, listener)
   EventEmitter.init(self)
@@ -177,8 +178,8 @@ local function backlogArgument(...)
 end
 
 --- Starts listening: listen([port [, host]] [, backlog] [, callback]), listen(path [, backlog] [, callback]) or
---- listen(options [, callback]) with port, host, path, backlog, fd, ipv6Only, reusePort, readableAll, writableAll or
---- signal. The callback becomes a listener of 'listening'; failures are 'error' events.
+--- listen(options [, callback]) with net.ListenOptions. The callback becomes a listener of 'listening'; failures are
+--- 'error' events.
 ---@param ... any
 ---@return self
 function Server:listen(...)

@@ -36,7 +36,7 @@ local Duplex = stream.Duplex
 ---@field remoteFamily? string
 ---@field server? net.Server
 ---@field autoSelectFamilyAttemptedAddresses? string[]
----@overload fun(options?: table): net.Socket
+---@overload fun(options?: net.SocketOptions|integer): net.Socket
 local Socket = class('Socket', Duplex)
 
 -- Reading a handle goes on by itself until it is stopped (see moonlatch.stream.readable).
@@ -54,7 +54,7 @@ Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
 Socket._lookup = false
 Socket._server = false
-Socket.resetAndClosing = false
+Socket._resetAndClosing = false
 
 local function checkOptions(options)
   for _, name in ipairs { 'objectMode', 'readableObjectMode', 'writableObjectMode' } do
@@ -119,8 +119,7 @@ local function onreadOption(onread)
   return { callback = onread.callback, size = size and size >= 1 and size or 65536 }
 end
 
----@param options? table|integer  handle, fd, allowHalfOpen, readable, writable, signal, onread, highWaterMark,
----  noDelay, keepAlive, keepAliveInitialDelay; or a descriptor
+---@param options? net.SocketOptions|integer  or a descriptor
 function Socket:init(options)
   options = copyOptions(options)
   checkOptions(options)
@@ -249,7 +248,7 @@ function Socket:connect(...)
   end
   if self.destroyed then
     self:_undestroy()
-    self.write, self.resetAndClosing = nil, nil
+    self.write, self._resetAndClosing = nil, nil
   end
   self.connecting = true
   if not self._handle then
@@ -502,7 +501,7 @@ local function closeHandle(self)
   end
   self._bytesRead, self._bytesWritten = handle:bytesRead(), handle:bytesWritten()
   self._handle, self._sockname, self._reading = nil, nil, false
-  if self.resetAndClosing then
+  if self._resetAndClosing then
     handle:reset()
   else
     handle:close()
@@ -547,7 +546,7 @@ end
 
 -- Not by destroySoon: an end sent first would hide the reset from the peer.
 local function reset(self)
-  self.resetAndClosing = true
+  self._resetAndClosing = true
   self:destroy()
 end
 

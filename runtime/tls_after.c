@@ -34,8 +34,27 @@ bool ml_tls_renewed(const struct ml_tls *tls)
 
 /* ---- The course of it ---- */
 
+/* EVP_PKEY_set_type(3) frees the key; the SSL keeps the empty object. */
+static void wipe(EVP_PKEY *key)
+{
+  (void)EVP_PKEY_set_type(key, EVP_PKEY_get_base_id(key));
+  EVP_PKEY_free(key);
+}
+
+/* OpenSSL would keep the keys of the exchange for as long as the connection lives, the secret one
+ * among them, to which forward secrecy owes its name. A client shows the server's to whoever asks
+ * (SSL_get_peer_tmp_key(3)). */
+static void forget_exchange(struct ml_tls *tls)
+{
+  EVP_PKEY *key;
+  if (SSL_get_tmp_key(tls->ssl, &key) == 1) wipe(key);
+  if (tls->server && SSL_get_peer_tmp_key(tls->ssl, &key) == 1) wipe(key);
+  ERR_clear_error();
+}
+
 void ml_tls_after_open(struct ml_tls *tls)
 {
+  forget_exchange(tls);
   ml_tls_io_follow(&tls->io);
   ml_tls_unwatch_messages(tls);
   /* Without RFC 5746 a renegotiation would let somebody else's data in front of the peer's. */

@@ -210,7 +210,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   BIO *bio = tls->ssl ? ml_tls_bio_new(&tls->io) : NULL;
   if (!bio) goto fail;
   SSL_set_bio(tls->ssl, bio, bio);
-  SSL_set_app_data(tls->ssl, tls);
+  ml_tls_own(tls->ssl, tls);
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
   ml_tls_watch_messages(tls);
   ml_tls_permit_renegotiation(tls);

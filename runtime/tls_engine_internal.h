@@ -125,9 +125,16 @@ struct ml_tls {
                              the struct is large and most connections never need it */
 };
 
+/* Which engine an SSL belongs to stands where the argument of a padding callback would, of which
+ * there is none: unlike SSL_set_app_data(3) that takes no memory. */
+static inline void ml_tls_own(SSL *ssl, struct ml_tls *tls)
+{
+  SSL_set_record_padding_callback_arg(ssl, tls);
+}
+
 static inline struct ml_tls *ml_tls_of(const SSL *ssl)
 {
-  return SSL_get_app_data(ssl);
+  return SSL_get_record_padding_callback_arg(ssl);
 }
 
 /* Keeps a copy of `err` as the engine's error. */

@@ -58,7 +58,7 @@ static SSL *make_understudy(SSL *ssl, struct ml_tls *engine)
   SSL *other = SSL_new(SSL_get_SSL_CTX(ssl));
   if (!other) return NULL;
   int version = SSL_version(ssl);
-  SSL_set_app_data(other, engine);
+  ml_tls_own(other, engine);
   SSL_set_accept_state(other);
   SSL_clear_options(other, SSL_get_options(other));
   SSL_set_options(other, SSL_get_options(ssl) | SSL_OP_NO_TICKET);

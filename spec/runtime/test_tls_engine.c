@@ -77,10 +77,43 @@ static void check_data(int version)
   free_pair(&pair);
 }
 
+/* Whether the SSL has the secret key of the exchange, which is one of X25519. */
+static bool has_secret(struct ml_tls *tls)
+{
+  EVP_PKEY *key;
+  uint8_t secret[32];
+  size_t len = sizeof(secret);
+  if (SSL_get_tmp_key(ml_tls_ssl(tls), &key) != 1) return false;
+  bool found = EVP_PKEY_get_raw_private_key(key, secret, &len) == 1;
+  EVP_PKEY_free(key);
+  return found;
+}
+
+static void check_exchange_is_forgotten(int version)
+{
+  EVP_PKEY *shown;
+  struct pair pair = simple_pair(version, &plain_server, &plain_client);
+  shake(&pair);
+  expect_open(&pair);
+  assert_false(has_secret(pair.server));
+  assert_false(has_secret(pair.client));
+  assert_int_equal(SSL_get_peer_tmp_key(ml_tls_ssl(pair.client), &shown), 1);
+  assert_int_equal(EVP_PKEY_get_bits(shown), 253);
+  EVP_PKEY_free(shown);
+  expect_data(pair.client, pair.server, "still");
+  free_pair(&pair);
+}
+
 static void test_data_both_ways(void **state)
 {
   (void)state;
   each_version(check_data);
+}
+
+static void test_the_secret_of_the_exchange_does_not_outlive_it(void **state)
+{
+  (void)state;
+  each_version(check_exchange_is_forgotten);
 }
 
 static void check_bytewise(int version)
@@ -475,6 +508,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_data_both_ways),
+      cmocka_unit_test(test_the_secret_of_the_exchange_does_not_outlive_it),
       cmocka_unit_test(test_one_byte_at_a_time),
       cmocka_unit_test(test_close_notify_leaves_the_other_direction_open),
       cmocka_unit_test(test_context_chosen_later),

@@ -248,6 +248,11 @@ static int fs_rmdir(lua_State *L)
   return push_result(L, rmdir(luaL_checkstring(L, 1)));
 }
 
+static int fs_chdir(lua_State *L)
+{
+  return push_result(L, chdir(luaL_checkstring(L, 1)));
+}
+
 static int fs_mkdir(lua_State *L)
 {
   return push_result(L, mkdir(luaL_checkstring(L, 1), (mode_t)luaL_optinteger(L, 2, 0777)));
@@ -444,6 +449,7 @@ static const luaL_Reg functions[] = {
     {"access", fs_access},
     {"unlink", fs_unlink},
     {"rmdir", fs_rmdir},
+    {"chdir", fs_chdir},
     {"mkdir", fs_mkdir},
     {"rename", fs_rename},
     {"chmod", fs_chmod},

@@ -55,11 +55,6 @@ static int process_cwd(lua_State *L)
   return 1;
 }
 
-static int process_chdir(lua_State *L)
-{
-  return push_result(L, chdir(luaL_checkstring(L, 1)), "chdir");
-}
-
 /* umask([mask]) → the mask before */
 static int process_umask(lua_State *L)
 {
@@ -281,7 +276,6 @@ static const luaL_Reg functions[] = {
     {"exit", process_exit},
     {"abort", process_abort},
     {"cwd", process_cwd},
-    {"chdir", process_chdir},
     {"umask", process_umask},
     {"kill", process_kill},
     {"pid", process_pid},

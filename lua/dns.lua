@@ -57,9 +57,9 @@ end
 --- One query that is under way.
 ---@class dns.Request
 ---@field hostname string
----@field callback function
----@field resolver? dns.Resolver  while it is pending in one
----@field id? integer
+---@field package callback function
+---@field package resolver? dns.Resolver  while it is pending in one
+---@field package id? integer
 local Request = class('QueryRequest')
 
 --- Gives the query up: its callback is never called.
@@ -88,16 +88,19 @@ local function answerSoon(req, err, list)
   return req
 end
 
+---@class dns.ResolverOptions
+---@field timeout? integer  milliseconds; -1: what the system says
+---@field tries? integer    attempts per server
+
 --- Asks servers of its own, independently of the module's functions.
 ---@class dns.Resolver
----@field handle userdata
----@field pending table<integer, dns.Request>
----@overload fun(options?: { timeout?: integer, tries?: integer }): dns.Resolver
+---@field package handle userdata
+---@field package pending table<integer, dns.Request>
+---@overload fun(options?: dns.ResolverOptions): dns.Resolver
 local Resolver = class('Resolver')
 dns.Resolver = Resolver
 
----@param options? { timeout?: integer, tries?: integer }
----  milliseconds (-1: what the system says) and attempts per server
+---@param options? dns.ResolverOptions
 function Resolver:init(options)
   local timeout, tries = -1, nil
   if options ~= nil then

@@ -11,6 +11,8 @@ local ipairs, select, unpack, rawset, setmetatable = ipairs, select, unpack, raw
 local EventEmitter, checkLimit = emitter.EventEmitter, emitter.checkLimit
 local isCallable = errors.validate.isCallable
 
+---@class events
+---@field defaultMaxListeners integer
 local events = {
   EventEmitter = EventEmitter,
   errorMonitor = emitter.errorMonitor,
@@ -175,6 +177,10 @@ local function subscribe(source, name, signal, closeNames)
   return next, close
 end
 
+---@class events.OnOptions
+---@field signal? AbortSignal
+---@field close? string[]      events that end the loop
+
 --- Iterates over an event inside a coroutine: `for a, b in events.on(source, name) do`. Events that come
 --- while the body runs are queued. The loop ends at an event named in options.close, and with an 'error'
 --- event or an aborted options.signal, which are raised. It also ends at an event whose first argument is
@@ -182,7 +188,7 @@ end
 --- it after a break).
 ---@param source EventEmitter
 ---@param name any
----@param options? { signal?: AbortSignal, close?: string[] }
+---@param options? events.OnOptions
 ---@return fun(): any next
 ---@return fun() close
 function events.on(source, name, options)

@@ -30,12 +30,19 @@ local validate = errors.validate
 ---@field stdin Readable
 ---@field stdout Writable
 ---@field stderr Writable
+---@field release { name: string }
+---@field noDeprecation boolean
+---@field throwDeprecation boolean
+---@field connected? boolean  in a worker of a cluster
 local Process = class('process', EventEmitter)
 local process = Process()
 
 local started = native.hrtime()
 
 -- Makes `process:cwd()` the same as `process.cwd()`.
+---@generic F : function
+---@param fn F
+---@return F
 local function dotted(fn)
   return function(first, ...)
     if first == process then
@@ -102,8 +109,11 @@ process.env = setmetatable({}, {
     return type(name) == 'string' and os.getenv(name) or nil
   end,
   __newindex = function(_, name, value)
+    validate.string(name, 'name')
     if type(value) == 'boolean' or type(value) == 'number' then
       value = tostring(value)
+    elseif value ~= nil then
+      validate.string(value, 'process.env.' .. name)
     end
     check(system.setenv(name, value))
   end,
@@ -123,12 +133,7 @@ end)
 ---@param directory string
 process.chdir = dotted(function(directory)
   validate.string(directory, 'directory')
-  local ok, err = system.chdir(directory)
-  if not ok then
-    err.path = directory
-    err.message = ("%s: %s '%s'"):format(err.message, 'chdir', directory)
-    error(err, 0)
-  end
+  require('moonlatch.fs.failure').check('chdir', (system.cwd()), directory, native.fs.chdir(directory))
 end)
 
 ---@param mask? integer|string  a string is octal

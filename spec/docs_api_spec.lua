@@ -6,9 +6,17 @@ local reference = require 'spec.support.reference'
 ---@field module? string      whose names the headings and tables hold, with the module's name before them
 ---@field hidden? string[]    names of the module that need no place
 ---@field more? string[]      names in headings that are not the module's own
----@field classes? table<string, { class: moonlatch.Class, without?: moonlatch.Class[], annotation?: string,
----  emitted?: string[], fields?: boolean, events?: string[] }>  by section
+---@field annotation? string  of the table of values
+---@field classes? table<string, spec.ReferenceClass>  by section
 ---@field options? table<string, string[]>  annotations that a table of options matches, by section
+
+---@class spec.ReferenceClass
+---@field class? moonlatch.Class       whose methods and properties the section's tables and headings hold
+---@field without? moonlatch.Class[]   but not those of these
+---@field own? string[]                nor, of these, any but those
+---@field annotation? string           the class's fields
+---@field emitted? string[]            files whose events are the class's
+---@field events? string[]             further ones
 
 local PAGES = {}
 
@@ -63,6 +71,53 @@ PAGES['net.md'] = {
   },
 }
 
+local dns = require 'dns'
+local events = require 'events'
+local timers = require 'timers'
+
+PAGES['dns.md'] = {
+  module = 'dns',
+  classes = {
+    ['dns.Resolver'] = { class = dns.Resolver, annotation = 'dns.Resolver' },
+    ['dns.Request'] = { class = getmetatable(dns.lookup('127.0.0.1', print)).__class, annotation = 'dns.Request' },
+  },
+  more = { 'Request' },
+  options = { ['dns.lookup'] = { 'dns.LookupOptions' }, ['dns.Resolver'] = { 'dns.ResolverOptions' } },
+}
+
+PAGES['timers.md'] = {
+  module = 'timers',
+  classes = {
+    ['timers.Timeout'] = { class = timers.Timeout }, ['timers.Immediate'] = { class = timers.Immediate },
+  },
+}
+
+PAGES['process.md'] = {
+  module = 'process',
+  more = { 'title', 'exitCode', 'stdin', 'stdout', 'stderr', 'connected', 'send', 'disconnect' },
+  annotation = 'moonlatch.Process',
+  classes = {
+    Events = {
+      emitted = { 'lua/process.lua', 'lua/moonlatch/program.lua', 'lua/moonlatch/process/warning.lua',
+        'lua/moonlatch/cluster/worker.lua' },
+      events = { 'SIGINT', 'SIGTERM', 'SIGHUP' },
+    },
+  },
+}
+
+PAGES['events.md'] = {
+  module = 'events', hidden = { 'prototype', 'extend' },
+  more = { 'defaultMaxListeners', 'AbortSignal.abort', 'AbortSignal.timeout', 'AbortSignal.any' },
+  classes = {
+    ['events.EventEmitter'] = {
+      class = EventEmitter, annotation = 'EventEmitter', emitted = { 'lua/moonlatch/emitter.lua' },
+    },
+    ['events.AbortController'] = { class = events.AbortController, annotation = 'AbortController' },
+    ['events.AbortSignal'] = { class = events.AbortSignal, annotation = 'AbortSignal' },
+  },
+  options = { ['events.on'] = { 'events.OnOptions' } },
+}
+
 local function set(list)
   local found = {}
   for _, name in ipairs(list or {}) do
@@ -75,9 +130,7 @@ end
 local function named(page, module)
   local found = {}
   for _, section in pairs(page.sections) do
-    for name in pairs(section['function']) do
-      found[name] = true
-    end
+    found = reference.union(found, section['function'], section.value)
   end
   local own = {}
   for name in pairs(reference.union(found, page.headings)) do
@@ -100,6 +153,16 @@ for path, expected in pairs(PAGES) do
   describe('docs/api/' .. path, function()
     local page = reference.page('docs/api/' .. path)
 
+    if expected.annotation then
+      it('has values with annotations', function()
+        local values = {}
+        for name in pairs(page.sections.Values.value) do
+          values[name:match('[^.]+$')] = true
+        end
+        assert.same(reference.fields(expected.annotation), values)
+      end)
+    end
+
     if expected.module then
       it('names what the module has, and nothing else', function()
         local module = require(expected.module)
@@ -111,6 +174,14 @@ for path, expected in pairs(PAGES) do
     for heading, entry in pairs(expected.classes or {}) do
       local section = page.sections[heading]
 
+      it('names the events of ' .. heading, function()
+        assert.same(reference.union(reference.events(entry.emitted or {}), set(entry.events)), section.event)
+      end)
+
+      if not entry.class then
+        return
+      end
+
       it('names the methods of ' .. heading, function()
         local methods = reference.members(entry.class, unpack(entry.without or {}))
         assert.same(reference.union(methods, set(entry.own)), section.method)
@@ -121,10 +192,6 @@ for path, expected in pairs(PAGES) do
         local fields = entry.annotation and reference.fields(entry.annotation) or {}
         assert.same(reference.union(properties, fields), section.property)
         assert.same(section.property, fields)
-      end)
-
-      it('names the events of ' .. heading, function()
-        assert.same(reference.union(reference.events(entry.emitted), set(entry.events)), section.event)
       end)
     end
 

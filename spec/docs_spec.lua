@@ -9,7 +9,7 @@ local tls = require 'tls'
 -- what it prints.
 local PAGES = {
   'docs/contexts-and-trust.md', 'docs/ocsp.md', 'docs/sessions.md', 'docs/transports.md', 'docs/api/stream.md',
-  'docs/api/net.md',
+  'docs/api/net.md', 'docs/api/dns.md', 'docs/api/timers.md', 'docs/api/process.md', 'docs/api/events.md',
 }
 
 ---@return { code: string, name?: string, output?: string }[]

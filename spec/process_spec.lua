@@ -44,6 +44,16 @@ describe('process', function()
     assert.is_nil(os.getenv 'MOONLATCH_SPEC_X')
   end)
 
+  it('puts only text into the environment, under names that can be some', function()
+    local function set(name, value)
+      process.env[name] = value
+    end
+    failsWith('ERR_INVALID_ARG_TYPE', set, 'MOONLATCH_SPEC_X', {})
+    failsWith('ERR_INVALID_ARG_TYPE', set, 5, 'x')
+    failsWith('EINVAL', set, 'MOONLATCH=SPEC', 'x')
+    assert.is_nil(process.env.MOONLATCH_SPEC_X)
+  end)
+
   it('changes directory, with dots and colons', function()
     local before = process.cwd()
     spec.tempdir(function(directory)
@@ -53,7 +63,9 @@ describe('process', function()
     end)
     assert.equal(before, process.cwd())
     local err = failsWith('ENOENT', process.chdir, '/no/such')
-    assert.truthy(err.message:find("chdir '/no/such'", 1, true))
+    assert.equal(("ENOENT: no such file or directory, chdir '%s' -> '/no/such'"):format(process.cwd()), err.message)
+    assert.equal('chdir', err.syscall)
+    assert.equal('/no/such', err.dest)
     failsWith('ERR_INVALID_ARG_TYPE', process.chdir, 5)
   end)
 

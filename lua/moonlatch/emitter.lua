@@ -18,6 +18,7 @@ local remove, insert = table.remove, table.insert
 local isCallable = errors.validate.isCallable
 
 ---@class EventEmitter
+---@field defaultMaxListeners integer
 ---@overload fun(): EventEmitter
 local EventEmitter = class('EventEmitter')
 

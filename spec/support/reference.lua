@@ -20,11 +20,11 @@ end
 -- How names are written in the first column of each kind of table: within backticks, arguments behind them.
 local COLUMNS = {
   method = '`([%w_]+)[^`]*`', property = '`([%w_]+)`', option = '`([%w_]+)`', event = "`'?([%w_]+)'?`",
-  ['function'] = '`([%w_.]+)[^`]*`',
+  ['function'] = '`([%w_.]+)[^`]*`', value = '`([%w_.]+)`',
 }
 
 local function newSection()
-  return { method = {}, property = {}, option = {}, event = {}, ['function'] = {} }
+  return { method = {}, property = {}, option = {}, event = {}, ['function'] = {}, value = {} }
 end
 
 ---@class spec.Page
@@ -146,10 +146,10 @@ function reference.fields(class)
     local at = everything:find('\n', rest, true) + 1
     while true do
       local line = everything:match('^[^\n]*', at)
-      local name = line:match('^%-%-%-@field ([%w_]+)')
+      local name = line:match('^%-%-%-@field ([%w_]+)[? ]')
       if not line:find('^%-%-%-') then
         break
-      elseif name then
+      elseif name and name ~= 'package' then
         found[name] = true
       end
       at = at + #line + 1

@@ -82,6 +82,17 @@ local acts = {
   ['setTimeout'] = function(b, c) b:setTimeout(60000) c:setTimeout(60000) end,
   ['ref and unref'] = function(b, c) b:unref():ref() c:unref():ref() end,
   ['setNoDelay'] = function(_, c) c:setNoDelay(true) end,
+  ['listeners of the destination removed'] = function(_, c)
+    for _, name in ipairs { 'unpipe', 'drain', 'finish' } do
+      c:removeAllListeners(name)
+    end
+  end,
+  ['a listener of each end told of listeners'] = function(b, c)
+    b:on('newListener', function() end):on('removeListener', function() end)
+    c:on('newListener', function() end):on('removeListener', function() end)
+  end,
+  ['emitted data'] = function(b) b:emit('data', '') end,
+  ['emitted drain'] = function(_, c) c:emit('drain') end,
   ['peek'] = function(b, _, log)
     b:peek(1, function(err, bytes) log.peeked = tostring(err) .. #bytes end)
   end,
@@ -156,12 +167,40 @@ local function observe(t, act, stalled)
   return { log = log, b = ofB, c = ofC }, native
 end
 
-local function compared(name, stalled)
+-- A stand-in whose methods are those of the class, as a script has them that keeps `local write = socket.write`.
+local function kept(socket, originals)
+  local methods = socket.constructor.prototype
+  local standIn = setmetatable({}, {
+    __index = function(_, name)
+      local method = methods[name]
+      if type(method) ~= 'function' then
+        return socket[name]
+      end
+      return function(_, first, ...)
+        return method(socket, first ~= nil and originals[first] or first, ...)
+      end
+    end,
+    __newindex = function(_, name, value)
+      socket[name] = value
+    end,
+  })
+  originals[standIn] = socket
+  return standIn
+end
+
+local function byKeptMethods(act)
+  return function(b, c, log)
+    local originals = {}
+    return act(kept(b, originals), kept(c, originals), log)
+  end
+end
+
+local function compared(name, stalled, way)
   return function(t)
     finally(function()
       nativePipe.enabled = true
     end)
-    local act = acts[name]
+    local act = way and way(acts[name]) or acts[name]
     nativePipe.enabled = false
     local expected, native = observe(t, act, stalled)
     assert.is_false(native)
@@ -179,6 +218,12 @@ for _, transport in ipairs(transports.pipes) do
       for _, name in ipairs(names) do
         it('shows nothing of itself: ' .. name, C.test(transport, nil, compared(name, false)))
         it('shows nothing of itself while it is held up: ' .. name, C.test(transport, nil, compared(name, true)))
+        if transport.name == 'unix sockets' then
+          it('shows nothing of itself to methods that were kept: ' .. name,
+            C.test(transport, nil, compared(name, false, byKeptMethods)))
+          it('shows nothing of itself to methods that were kept, while it is held up: ' .. name,
+            C.test(transport, nil, compared(name, true, byKeptMethods)))
+        end
       end
     end)
   end
@@ -258,6 +303,94 @@ describe('a native pipe', function()
     end
     mine:destroy()
     server:close()
+  end))
+
+  it('is not for a destination that has lost all its listeners', unix(function(t)
+    local c, d = t.transport.open(t.await, {})
+    t.b:pipe(c)
+    c:removeAllListeners()
+    for i = 1, 3 do
+      t.a:write('x')
+      t.await(d, 'data')
+      assert.is_false(isNative(t.b), i)
+    end
+    c:destroy()
+    d:destroy()
+  end))
+
+  it('is not for sockets whose class was given another method', unix(function(t)
+    local write, written = net.Socket.write, 0
+    finally(function()
+      net.Socket.write = write
+    end)
+    function net.Socket:write(...)
+      written = written + (self == t.c and 1 or 0)
+      return write(self, ...)
+    end
+    local c, d = t:into()
+    t.c, t.d = c, d
+    t.b:pipe(c)
+    for i = 1, 3 do
+      t.a:write('x')
+      t.await(d, 'data')
+      assert.equal(i, written)
+    end
+  end))
+
+  it('leaves what is piped back alone', unix(function(t)
+    local c, d = running(t)
+    c:pipe(t.b)
+    d:write('back')
+    assert.equal('back', t.await(t.a, 'data'))
+    t.b:pause()
+    assert.is_false(isNative(t.b))
+    assert.is_true(isNative(c))
+    c:write('a word of its own')
+    assert.equal('a word of its own', t.await(d, 'data'))
+    assert.is_true(isNative(c))
+    t.b:resume()
+    t.a:write('there')
+    assert.equal('there', t.await(d, 'data'))
+    assert.is_true(isNative(t.b))
+    c:unpipe(t.b)
+    assert.is_false(isNative(c))
+    t.a:write('and there')
+    assert.equal('and there', t.await(d, 'data'))
+    assert.is_true(isNative(t.b))
+  end))
+
+  it('may lead back into its own source', unix(function(t)
+    t.b:pipe(t.b)
+    for i = 1, 3 do
+      t.a:write('x')
+      t.await(t.a, 'data')
+      assert.is_true(isNative(t.b), i)
+    end
+    t.b:unpipe()
+    assert.is_false(isNative(t.b))
+    assert.is_nil(rawget(getmetatable(t.b), '__original'))
+    assert.is_nil(getmetatable(t.b._events))
+    t.b:write('last')
+    assert.equal('last', t.await(t.a, 'data'))
+  end))
+
+  it('leaves nothing behind that keeps its sockets', unix(function(t)
+    local known = setmetatable({}, { __mode = 'k' })
+    local function ends()
+      local a, b = t.transport.open(t.await, {})
+      known[a], known[b] = true, true
+      b:pipe(b)
+      a:write('x')
+      t.await(a, 'data')
+      assert.is_true(isNative(b))
+      a:destroy()
+      t.await(b, 'close')
+    end
+    ends()
+    t:settle()
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(known))
   end))
 
   it('keeps the class, the name and the fields of a socket', unix(function(t)

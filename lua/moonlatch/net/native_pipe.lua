@@ -1,10 +1,11 @@
 --- The native pipe: while one socket is piped into another and nothing else is going on with either, bytes go from one
 --- handle to the other in C.
 ---
---- A pipe begins as any other does. Once a chunk has gone through and everything is as usual, the handles are joined
---- and both sockets get another metatable, under which whatever would show a difference (a method, a property, a field
---- set) first takes the pipe back to where it would be had it been made of listeners all along. It stays so until the
---- next chunk has gone through in that way.
+--- A pipe begins as any other does. Once a chunk has gone through and everything is as usual, the handles are joined,
+--- and what of the source's reading half and of the destination's writing half would show a difference is hidden: the
+--- state of that half, and the listeners of what a pipe does. Whoever looks for it, by a method, a property or a
+--- function of the class, finds it, because the look itself takes the pipe back to where it would be had it been made
+--- of listeners all along. It stays so until the next chunk has gone through in that way.
 
 local class = require 'moonlatch.class'
 
@@ -19,10 +20,27 @@ nativePipe.enabled = os.getenv('MOONLATCH_NATIVE_PIPE') ~= '0'
 
 -- ---- Leaving ----
 
+-- Who stands behind a table of listeners that is guarded.
+local owners = setmetatable({}, { __mode = 'kv' })
+
+local function showListener(socket, name, listener)
+  local events = rawget(socket, '_events')
+  if events and owners[events] and listener then
+    rawset(events, name, listener)
+  end
+end
+
+-- Is neither half of the socket native any more, it is what it was.
 local function restore(socket)
   local original = rawget(getmetatable(socket), '__original')
-  if original and not rawget(socket, '_pipedTo') and not rawget(socket, '_pipedFrom') then
-    setmetatable(socket, original)
+  if not original or rawget(socket, '_pipedTo') or rawget(socket, '_pipedFrom') then
+    return
+  end
+  setmetatable(socket, original)
+  local events = rawget(socket, '_events')
+  if events and owners[events] then
+    owners[events] = nil
+    setmetatable(events, nil)
   end
 end
 
@@ -36,10 +54,22 @@ local function takeWrite(src, dest, size)
   end
 end
 
-local function leave(src)
-  local dest = rawget(src, '_pipedTo')
+---@class moonlatch.net.NativePipe
+---@field src net.Socket
+---@field dest net.Socket
+---@field reading table      the state of src's reading half
+---@field writing table      that of dest's writing half
+---@field onData function
+---@field onDrain? function
+
+local function leave(joined)
+  local src, dest = joined.src, joined.dest
   rawset(src, '_pipedTo', nil)
+  rawset(src, '_readableState', joined.reading)
+  showListener(src, 'data', joined.onData)
   rawset(dest, '_pipedFrom', nil)
+  rawset(dest, '_writableState', joined.writing)
+  showListener(dest, 'drain', joined.onDrain)
   restore(src)
   restore(dest)
   local handle = src._handle
@@ -56,15 +86,16 @@ local function leave(src)
 end
 
 local function leaveAsSource(socket)
-  if rawget(socket, '_pipedTo') then
-    leave(socket)
+  local joined = rawget(socket, '_pipedTo')
+  if joined then
+    leave(joined)
   end
 end
 
 local function leaveAsDestination(socket)
-  local src = rawget(socket, '_pipedFrom')
-  if src then
-    leave(src)
+  local joined = rawget(socket, '_pipedFrom')
+  if joined then
+    leave(joined)
   end
 end
 
@@ -73,61 +104,40 @@ local function leaveBoth(socket)
   leaveAsDestination(socket)
 end
 
--- What a write under way shows in.
-local function leaveIfWriting(src)
-  if src and (src._handle and src._handle:piped() or 0) > 0 then
-    leave(src)
-  end
-end
-
-local function settleAsSource(socket)
-  leaveIfWriting(rawget(socket, '_pipedTo') and socket)
-end
-
-local function settleAsDestination(socket)
-  leaveIfWriting(rawget(socket, '_pipedFrom'))
-end
-
 -- ---- What makes a socket leave ----
 
-local hooks = {}
+-- Looks for what is hidden, and what goes past it to the handle.
+local hooks = {
+  _readableState = leaveAsSource, _read = leaveAsSource,
+  _writableState = leaveAsDestination, _write = leaveAsDestination, _writeStrings = leaveAsDestination,
+  _send = leaveAsDestination, _final = leaveAsDestination,
+  _release = leaveBoth, _attach = leaveBoth, _replaceHandle = leaveBoth,
+}
 
-local function hook(names, what)
-  for name in names:gmatch '%S+' do
-    hooks[name] = what
+-- Events whose listeners would hear of what a pipe does. Who removes listeners looks for those of 'removeListener'.
+local heard = {
+  data = leaveAsSource, readable = leaveAsSource, pause = leaveAsSource, resume = leaveAsSource,
+  drain = leaveAsDestination, removeListener = leaveBoth,
+}
+
+local guard = {}
+
+function guard.__index(events, name)
+  local what = heard[name]
+  if what then
+    what(owners[events])
+    return rawget(events, name)
   end
+  return nil
 end
 
-hook('pause resume read unshift push setEncoding pipe unpipe wrap _read _onHandleRead _onHandleEnd', leaveAsSource)
-hook('write finish end cork uncork setDefaultEncoding destroySoon', leaveAsDestination)
-hook('_write _writeStrings _send _final _onHandleWritten', leaveAsDestination)
-hook('destroy resetAndDestroy connect emit', leaveBoth)
-hook('_destroy _undestroy _release _attach _replaceHandle _onConnected _onHandleError', leaveBoth)
-hook('readableFlowing readableLength readableBuffer isPaused', settleAsSource)
-hook('writableLength writableNeedDrain writableBuffer bufferSize bytesWritten', settleAsDestination)
-
--- Events whose listeners would hear of what a pipe does.
-local HEARD = { data = true, readable = true, pause = true, resume = true, drain = true }
-
 -- What a socket of that metatable has, seen past our own.
-local function plainly(socket, metatable, key)
-  local index = (rawget(metatable, '__original') or metatable).__index
+local function plainly(socket, original, key)
+  local index = original.__index
   if type(index) == 'table' then
     return index[key]
   end
   return index(socket, key)
-end
-
--- Methods that are called with the name of an event.
-local listening = {}
-for name in ('on addListener once prependListener prependOnceListener off removeListener removeAllListeners')
-  :gmatch '%S+' do
-  listening[name] = function(socket, event, ...)
-    if event == nil or HEARD[event] then
-      leaveBoth(socket)
-    end
-    return plainly(socket, getmetatable(socket), name)(socket, event, ...)
-  end
 end
 
 local function newShadow(original)
@@ -137,13 +147,13 @@ local function newShadow(original)
   end
   shadow.__original = original
   function shadow.__index(socket, key)
-    local method = listening[key]
-    if method then
-      return method
-    end
     local what = hooks[key]
     if what then
       what(socket)
+      local value = rawget(socket, key)
+      if value ~= nil then
+        return value
+      end
     end
     return plainly(socket, original, key)
   end
@@ -167,41 +177,53 @@ local function watch(socket)
     shadows[metatable] = shadow
   end
   setmetatable(socket, shadow)
+  local events = rawget(socket, '_events')
+  owners[events] = socket
+  setmetatable(events, guard)
+end
+
+-- Hides the listener and gives it.
+local function hideListener(socket, name)
+  local events = rawget(socket, '_events')
+  local listener = rawget(events, name)
+  rawset(events, name, nil)
+  return listener
 end
 
 -- ---- Entering ----
 
--- Methods that a class of a script's may have replaced, and through which the bytes would go.
+-- Methods that a script may have replaced, and through which the bytes would go.
 local USED = {
   'push', 'read', 'emit', 'on', 'pause', 'resume', 'write', 'finish', '_write', '_send', '_read', '_onHandleRead',
   '_onHandleWritten',
 }
 
--- Whether the class of a socket does everything as net.Socket does. By class.
-local ordinary = setmetatable({}, { __mode = 'k' })
+-- What they were when net.Socket was made.
+local usual = {}
 
-local function isOrdinary(socket, Socket)
-  local cls = class.of(socket)
-  local known = ordinary[cls]
-  if known == nil then
-    known = true
-    for _, name in ipairs(USED) do
-      known = known and cls.prototype[name] == Socket.prototype[name]
-    end
-    ordinary[cls] = known
-  end
+--- Tells which methods sockets have as long as nobody replaces them.
+---@param Socket moonlatch.Class  net.Socket
+function nativePipe.learn(Socket)
   for _, name in ipairs(USED) do
-    if rawget(socket, name) ~= nil then
+    usual[name] = Socket.prototype[name]
+  end
+end
+
+-- Whether a socket does everything as net.Socket does.
+local function isOrdinary(socket)
+  local methods = class.of(socket).prototype
+  for _, name in ipairs(USED) do
+    if methods[name] ~= usual[name] or rawget(socket, name) ~= nil then
       return false
     end
   end
-  return known
+  return true
 end
 
 -- Nobody but the pipe itself listens to what it does.
-local function unheard(pipe, heard, told)
-  return heard.data == pipe.onData and not heard.readable and not heard.pause and not heard.resume
-    and (told.drain == nil or told.drain == pipe.onDrain)
+local function unheard(pipe, source, destination)
+  return destination and source.data == pipe.onData and not source.readable and not source.pause and not source.resume
+    and (destination.drain == nil or destination.drain == pipe.onDrain)
 end
 
 -- Nothing is under way and nothing is unusual, in either half.
@@ -212,25 +234,32 @@ local function idle(src, dest)
     and ws.sources == 1 and dest._handle and not dest.connecting
 end
 
+local function join(src, dest)
+  if not src._handle:pipe(dest._handle) then
+    return
+  end
+  local joined = {
+    src = src, dest = dest, reading = src._readableState, writing = dest._writableState,
+    onData = hideListener(src, 'data'), onDrain = hideListener(dest, 'drain'),
+  }
+  rawset(src, '_readableState', nil)
+  rawset(src, '_pipedTo', joined)
+  rawset(dest, '_writableState', nil)
+  rawset(dest, '_pipedFrom', joined)
+  watch(src)
+  watch(dest)
+end
+
 --- A chunk has just gone through the pipe that `src` is the source of: lets the next ones go by themselves, if that
 --- makes no difference to anybody.
 ---@param src net.Socket
 ---@param Socket moonlatch.Class  net.Socket
 function nativePipe.enter(src, Socket)
-  local rs = src._readableState
-  local dest = rs.pipes[1]
-  local pipe = dest and rs.links[dest]
-  if not nativePipe.enabled or #rs.pipes ~= 1 or not class.isInstance(dest, Socket)
-    or rawget(src, '_pipedTo') or rawget(dest, '_pipedFrom') or not idle(src, dest)
-    or not unheard(pipe, src._events, dest._events)
-    or not isOrdinary(src, Socket) or not isOrdinary(dest, Socket) then
-    return
-  end
-  if src._handle:pipe(dest._handle) then
-    rawset(src, '_pipedTo', dest)
-    rawset(dest, '_pipedFrom', src)
-    watch(src)
-    watch(dest)
+  local rs = nativePipe.enabled and rawget(src, '_readableState')
+  local dest = rs and rs.pipes and rs.pipes[1]
+  if dest and #rs.pipes == 1 and class.isInstance(dest, Socket) and rawget(dest, '_writableState') and idle(src, dest)
+    and unheard(rs.links[dest], src._events, dest._events) and isOrdinary(src) and isOrdinary(dest) then
+    join(src, dest)
   end
 end
 

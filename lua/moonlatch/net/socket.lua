@@ -386,10 +386,12 @@ end
 function Socket:resume()
   if self._onread and not self._reading then
     nextTick(self._read, self)
-  elseif self._reading then
+  end
+  Duplex.resume(self)
+  if self._reading then
     self._handle:readStart() -- something else may have stopped it
   end
-  return Duplex.resume(self)
+  return self
 end
 
 -- ---- Writing ----
@@ -568,5 +570,6 @@ end
 
 require('moonlatch.net.socket_properties')(Socket)
 require('moonlatch.net.peek')(Socket)
+nativePipe.learn(Socket)
 
 return Socket

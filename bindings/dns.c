@@ -196,7 +196,7 @@ static int resolver_reverse(lua_State *L)
   struct ml_error err;
   struct ml_addr addr;
 
-  if (ml_addr_ip(&addr, ip, 0, &err)) return ml_fail(L, &err);
+  if (ml_addr_ip(&addr, ip, 0, "inet_pton", &err)) return ml_fail(L, &err);
   request = request_new(L, self);
   if (request) query = ml_resolver_reverse(self->resolver, &addr, on_names, request);
   return started(L, self, request, query);
@@ -253,7 +253,8 @@ static int resolver_set_servers(lua_State *L)
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, 2, (int)(2 * i) + 1);
     lua_rawgeti(L, 2, (int)(2 * i) + 2);
-    if (ml_addr_ip(&servers[i], luaL_checkstring(L, -2), (int)luaL_checkinteger(L, -1), &err))
+    if (ml_addr_ip(&servers[i], luaL_checkstring(L, -2), (int)luaL_checkinteger(L, -1), "inet_pton",
+                   &err))
       return ml_fail(L, &err);
     lua_pop(L, 2);
   }

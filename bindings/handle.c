@@ -2,6 +2,7 @@
 #include "handle.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -448,7 +449,7 @@ int ml_handle_set_keep_alive(lua_State *L)
 {
   struct ml_error err;
   struct ml_sock *sock = transport_sock(ml_object_self(L));
-  unsigned seconds = (unsigned)fmax(luaL_optnumber(L, 3, 0), 0);
+  unsigned seconds = (unsigned)fmin(fmax(luaL_optnumber(L, 3, 0), 0), INT_MAX);
   return push_done(L, sock ? ml_sock_set_keepalive(sock, lua_toboolean(L, 2), seconds, &err) : 0,
                    &err);
 }

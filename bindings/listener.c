@@ -157,7 +157,7 @@ static int listener_listen(lua_State *L)
   const char *ip = luaL_checkstring(L, 2);
   int port = (int)luaL_checkinteger(L, 3);
   struct ml_listener_options options = read_options(L, 4);
-  if (ml_addr_ip(&addr, ip, port, &err) != 0) return ml_fail(L, &err);
+  if (ml_addr_ip(&addr, ip, port, "listen", &err) != 0) return ml_fail(L, &err);
   return push_listening(L, ml_listener_open(l->native, &addr, &options, &err), &err);
 }
 
@@ -170,7 +170,7 @@ static int listener_listen_unix(lua_State *L)
   struct listener *l = open_self(L);
   const char *path = luaL_checklstring(L, 2, &len);
   struct ml_listener_options options = read_options(L, 3);
-  if (ml_addr_unix(&addr, path, len, &err) != 0) return ml_fail(L, &err);
+  if (ml_addr_unix(&addr, path, len, "listen", &err) != 0) return ml_fail(L, &err);
   return push_listening(L, ml_listener_open(l->native, &addr, &options, &err), &err);
 }
 

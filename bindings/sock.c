@@ -58,8 +58,8 @@ static int sock_connect(lua_State *L)
   int port = (int)luaL_checkinteger(L, 3);
   const char *local_ip = luaL_optstring(L, 4, NULL);
   int local_port = (int)luaL_optinteger(L, 5, 0);
-  if (ml_addr_ip(&addr, ip, port, &err) != 0) return ml_fail(L, &err);
-  if (local_ip != NULL && ml_addr_ip(&local, local_ip, local_port, &err) != 0)
+  if (ml_addr_ip(&addr, ip, port, "connect", &err) != 0) return ml_fail(L, &err);
+  if (local_ip != NULL && ml_addr_ip(&local, local_ip, local_port, "bind", &err) != 0)
     return ml_fail(L, &err);
   return push_connecting(L, ml_sock_connect(sock, &addr, local_ip ? &local : NULL, &err), &err);
 }
@@ -73,7 +73,7 @@ static int sock_connect_unix(lua_State *L)
   struct ml_sock *sock = open_sock(L, "connect");
   if (sock == NULL) return 2;
   const char *path = luaL_checklstring(L, 2, &len);
-  if (ml_addr_unix(&addr, path, len, &err) != 0) return ml_fail(L, &err);
+  if (ml_addr_unix(&addr, path, len, "connect", &err) != 0) return ml_fail(L, &err);
   return push_connecting(L, ml_sock_connect(sock, &addr, NULL, &err), &err);
 }
 

@@ -1,4 +1,5 @@
 /* What a TLS handle can tell about its connection. On a closed handle every method returns nil. */
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <string.h>
 
@@ -223,6 +224,7 @@ static int fact_export(lua_State *L)
   const char *label = luaL_checklstring(L, 3, &label_len);
   const char *context = luaL_optlstring(L, 4, NULL, &context_len);
   unsigned char *out = lua_newuserdata(L, len ? len : 1);
+  ERR_clear_error();
   if (SSL_export_keying_material(ssl, out, len, label, label_len, (const unsigned char *)context,
                                  context ? context_len : 0, context != NULL) != 1) {
     struct ml_error err;

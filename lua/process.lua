@@ -109,11 +109,11 @@ process.env = setmetatable({}, {
     return type(name) == 'string' and os.getenv(name) or nil
   end,
   __newindex = function(_, name, value)
-    validate.string(name, 'name')
+    validate.cString(name, 'name')
     if type(value) == 'boolean' or type(value) == 'number' then
       value = tostring(value)
     elseif value ~= nil then
-      validate.string(value, 'process.env.' .. name)
+      validate.cString(value, 'process.env.' .. name)
     end
     check(system.setenv(name, value))
   end,
@@ -132,7 +132,7 @@ end)
 
 ---@param directory string
 process.chdir = dotted(function(directory)
-  validate.string(directory, 'directory')
+  validate.cString(directory, 'directory')
   require('moonlatch.fs.failure').check('chdir', (system.cwd()), directory, native.fs.chdir(directory))
 end)
 
@@ -167,6 +167,8 @@ process.hrtime = dotted(function(before)
   if #before ~= 2 then
     error(errors.range('time', '2', #before), 0)
   end
+  validate.number(before[1], 'time[1]')
+  validate.number(before[2], 'time[2]')
   seconds, nanoseconds = seconds - before[1], nanoseconds - before[2]
   if nanoseconds < 0 then
     seconds, nanoseconds = seconds - 1, nanoseconds + 1e9
@@ -202,10 +204,14 @@ end)
 
 -- Signals ----------------------------------------------------------------------------------------
 
+local function isInt32(value)
+  return type(value) == 'number' and value == floor(value) and value >= -2 ^ 31 and value < 2 ^ 31
+end
+
 local function signalNumber(signal)
   if signal == nil then
     return system.signals.SIGTERM
-  elseif type(signal) == 'number' then
+  elseif isInt32(signal) then
     return signal
   end
   local number = system.signals[signal]
@@ -219,7 +225,10 @@ end
 ---@param signal? string|integer  SIGTERM when left out
 ---@return true
 process.kill = dotted(function(pid, signal)
-  validate.number(pid, 'pid')
+  -- Cut off at 32 bits it would be another process, or a group.
+  if not isInt32(pid) then
+    error(errors.argType('pid', 'number', pid), 0)
+  end
   return check(system.kill(pid, signalNumber(signal)))
 end)
 

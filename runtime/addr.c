@@ -49,12 +49,13 @@ static bool parse_ip6(struct sockaddr_in6 *out, const char *text)
   return out->sin6_scope_id != 0;
 }
 
-int ml_addr_ip(struct ml_addr *out, const char *address, int port, struct ml_error *err)
+int ml_addr_ip(struct ml_addr *out, const char *address, int port, const char *call,
+               struct ml_error *err)
 {
   struct sockaddr_in ip4 = {.sin_family = AF_INET};
   struct sockaddr_in6 ip6 = {.sin6_family = AF_INET6};
   if (port < 0 || port > 65535) {
-    ml_error_system_at(err, EINVAL, "bind", address, port);
+    ml_error_system_at(err, EINVAL, call, address, port);
     return -1;
   }
   memset(out, 0, sizeof *out);
@@ -70,11 +71,12 @@ int ml_addr_ip(struct ml_addr *out, const char *address, int port, struct ml_err
     out->len = sizeof ip6;
     return 0;
   }
-  ml_error_system_at(err, EINVAL, "inet_pton", address, port);
+  ml_error_system_at(err, EINVAL, call, address, port);
   return -1;
 }
 
-int ml_addr_unix(struct ml_addr *out, const char *path, size_t len, struct ml_error *err)
+int ml_addr_unix(struct ml_addr *out, const char *path, size_t len, const char *call,
+                 struct ml_error *err)
 {
   struct sockaddr_un un = {.sun_family = AF_UNIX};
   bool abstract = len > 0 && path[0] == '\0';
@@ -83,11 +85,11 @@ int ml_addr_unix(struct ml_addr *out, const char *path, size_t len, struct ml_er
 
   /* A path keeps room for its NUL; an abstract name has none (unix(7)). */
   if (len > sizeof un.sun_path - (abstract ? 0 : 1)) {
-    ml_error_system_at(err, ENAMETOOLONG, "bind", text, 0);
+    ml_error_system_at(err, ENAMETOOLONG, call, text, 0);
     return -1;
   }
   if (len == 0 || (!abstract && memchr(path, '\0', len) != NULL)) {
-    ml_error_system_at(err, EINVAL, "bind", text, 0);
+    ml_error_system_at(err, EINVAL, call, text, 0);
     return -1;
   }
   memset(out, 0, sizeof *out);

@@ -14,12 +14,14 @@ struct ml_addr {
 };
 
 /* From a numeric address, "127.0.0.1", "::1", "fe80::1%eth0", and a port in host byte order
- * (0..65535). Fails with EINVAL when the text is not an IP address. */
-ML_MUST_CHECK int ml_addr_ip(struct ml_addr *out, const char *address, int port,
+ * (0..65535). Fails with EINVAL when the text is not an IP address; `call` is what the error says
+ * the address was for. */
+ML_MUST_CHECK int ml_addr_ip(struct ml_addr *out, const char *address, int port, const char *call,
                              struct ml_error *err);
 
-/* From a path; a leading NUL byte makes it abstract (unix(7)). Fails with ENAMETOOLONG. */
-ML_MUST_CHECK int ml_addr_unix(struct ml_addr *out, const char *path, size_t len,
+/* From a path; a leading NUL byte makes it abstract (unix(7)). Fails with ENAMETOOLONG, or EINVAL
+ * for an empty path or one with a NUL byte in it. */
+ML_MUST_CHECK int ml_addr_unix(struct ml_addr *out, const char *path, size_t len, const char *call,
                                struct ml_error *err);
 
 /* Text of the address alone ("127.0.0.1", "::1", a path, "@name" for an abstract one). Writes at

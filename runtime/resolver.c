@@ -314,7 +314,7 @@ static bool answer_literal(struct ml_query *query)
   struct ml_addr addr;
   if (!reserve(query, 1)) {
     answered(query, ARES_ENOMEM);
-  } else if (ml_addr_ip(&addr, query->host, 0, &ignored) != 0) {
+  } else if (ml_addr_ip(&addr, query->host, 0, "getaddrinfo", &ignored) != 0) {
     answered(query, ARES_ENOTFOUND); /* a scope that names no interface */
   } else {
     add_answer(query, (const struct sockaddr *)&addr.storage, addr.len, 0);

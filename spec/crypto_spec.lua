@@ -101,6 +101,16 @@ describe('createHash', function()
     hash:finish('world')
   end))
 
+  it('fails what is written to it as a stream after digest', spec.async(function(_, expect)
+    for _, hash in ipairs { crypto.createHash('sha256'), crypto.createHmac('sha256', 'key') } do
+      hash:digest()
+      hash:on('error', expect(function(err)
+        assert.equal('ERR_CRYPTO_HASH_FINALIZED', err.code)
+      end))
+      hash:write('more')
+    end
+  end))
+
   it('is an instance of its class', function()
     assert.is_true(util.isInstance(crypto.createHash('md5'), crypto.Hash))
     assert.is_true(util.isInstance(crypto.createHmac('md5', ''), crypto.Hmac))

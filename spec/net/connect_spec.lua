@@ -144,6 +144,16 @@ describe('a connection attempt', function()
     end))
   end))
 
+  it('to a path that is none fails in its own name', spec.async(function(_, expect)
+    local paths = { ['/' .. ('x'):rep(200)] = 'ENAMETOOLONG', ['a\0b'] = 'EINVAL' }
+    for path, code in pairs(paths) do
+      net.connect(path):on('error', expect(function(err)
+        assert.equal(code, err.code)
+        assert.equal('connect', err.syscall)
+      end))
+    end
+  end))
+
   it('fails with the look-up', spec.async(function(_, expect)
     local client = net.connect { port = 1, host = 'nowhere.invalid' }
     client:on('lookup', expect(function(err)
@@ -167,6 +177,38 @@ describe('a connection attempt', function()
     end)
     client:on('close', expect())
     client:destroy()
+  end))
+
+  -- A server, and a socket that is connected to it after `before(socket)` has had it connect elsewhere, and its end.
+  local function secondThoughts(before)
+    return spec.async(function(_, expect)
+      listening(function(port, server)
+        local client = net.Socket()
+        client:on('connectionAttempt', expect(function(_, attempted)
+          assert.equal(port, attempted)
+        end))
+        client:on('connect', expect(function()
+          assert.equal(port, client.remotePort)
+          client:destroy()
+          server:close()
+        end))
+        before(client)
+        client:destroy()
+        client:connect(port, '127.0.0.1')
+      end)
+    end)
+  end
+
+  it('counts for nothing when the socket connects elsewhere in the same tick', secondThoughts(function(client)
+    client:connect(1, '127.0.0.1')
+  end))
+
+  it('counts for nothing when its look-up answers after the socket connects elsewhere', secondThoughts(function(client)
+    client:connect {
+      port = 1, host = 'example.invalid', lookup = function(_, _, callback)
+        require('moonlatch.tick').nextTick(callback, nil, '127.0.0.1', 4)
+      end,
+    }
   end))
 
   it('fails writes that waited for it', spec.async(function(_, expect)

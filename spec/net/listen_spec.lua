@@ -119,6 +119,8 @@ describe('a listening socket', function()
     assert.equal(8, backlog(0, 8))
     assert.equal(9, backlog { port = 0, host = '127.0.0.1', backlog = 9 })
     assert.equal(511, backlog(0, '127.0.0.1'))
+    assert.equal(511, backlog { port = 0, host = '127.0.0.1', backlog = 'many' })
+    assert.equal(6, backlog { port = 0, host = '127.0.0.1', backlog = '6' })
   end))
 
   it('is exclusive without a cluster too, which changes nothing', spec.coroutine(function(await)

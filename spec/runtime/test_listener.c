@@ -93,7 +93,7 @@ static void listen_on(const char *ip, struct ml_addr *bound)
 {
   struct ml_addr addr;
   struct ml_error err;
-  assert_int_equal(ml_addr_ip(&addr, ip, 0, &err), 0);
+  assert_int_equal(ml_addr_ip(&addr, ip, 0, "listen", &err), 0);
   assert_int_equal(ml_listener_open(listener, &addr, &defaults, &err), 0);
   assert_int_equal(ml_listener_address(listener, bound, &err), 0);
   assert_true(ml_addr_port(bound) > 0);
@@ -128,7 +128,7 @@ static void accepted_sockets_are_nonblocking_and_undelayed(void **state)
   listen_on("::", &addr);
   struct ml_addr ip4;
   struct ml_error err;
-  assert_int_equal(ml_addr_ip(&ip4, "127.0.0.1", ml_addr_port(&addr), &err), 0);
+  assert_int_equal(ml_addr_ip(&ip4, "127.0.0.1", ml_addr_port(&addr), "listen", &err), 0);
   connect_clients(&ip4, 1); /* "::" takes IPv4 as well */
   expected = 1;
   ml_loop_run(loop);
@@ -157,7 +157,7 @@ static void an_address_in_use_is_said_in_words(void **state)
   assert_int_equal(err.number, EADDRINUSE);
 
   /* It is unharmed and can listen elsewhere. */
-  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, &err), 0);
+  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, "listen", &err), 0);
   assert_int_equal(ml_listener_open(second, &addr, &defaults, &err), 0);
   ml_listener_close(second);
 }
@@ -169,7 +169,7 @@ static void reuse_port_lets_two_listen(void **state)
   struct ml_error err;
   struct ml_listener_options options = {.reuse_port = true};
   struct ml_listener *second = ml_listener_new(loop, &events, NULL);
-  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, &err), 0);
+  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, "listen", &err), 0);
   assert_int_equal(ml_listener_open(listener, &addr, &options, &err), 0);
   assert_int_equal(ml_listener_address(listener, &addr, &err), 0);
   assert_int_equal(ml_listener_open(second, &addr, &options, &err), 0);
@@ -183,7 +183,7 @@ static void a_unix_path_is_made_and_removed(void **state)
   struct ml_error err;
   struct stat info;
   struct ml_listener_options options = {.readable_all = true, .writable_all = true};
-  assert_int_equal(ml_addr_unix(&addr, path, strlen(path), &err), 0);
+  assert_int_equal(ml_addr_unix(&addr, path, strlen(path), "listen", &err), 0);
   assert_int_equal(ml_listener_open(listener, &addr, &options, &err), 0);
   assert_int_equal(stat(path, &info), 0);
   assert_int_equal(info.st_mode & 0666, 0666);
@@ -204,7 +204,7 @@ static void a_path_that_exists_is_in_use_and_stays(void **state)
   FILE *file = fopen(path, "w");
   assert_non_null(file);
   fclose(file);
-  assert_int_equal(ml_addr_unix(&addr, path, strlen(path), &err), 0);
+  assert_int_equal(ml_addr_unix(&addr, path, strlen(path), "listen", &err), 0);
   assert_int_equal(ml_listener_open(listener, &addr, &defaults, &err), -1);
   assert_string_equal(err.code, "EADDRINUSE");
   shut();
@@ -218,7 +218,7 @@ static void a_file_put_in_the_sockets_place_is_not_removed(void **state)
   struct ml_addr addr;
   struct ml_error err;
   struct stat info;
-  assert_int_equal(ml_addr_unix(&addr, path, strlen(path), &err), 0);
+  assert_int_equal(ml_addr_unix(&addr, path, strlen(path), "listen", &err), 0);
   assert_int_equal(ml_listener_open(listener, &addr, &defaults, &err), 0);
   /* Renaming one over it gives another inode whatever the file system. */
   char other[80];
@@ -238,7 +238,7 @@ static void an_inherited_socket_listens(void **state)
   struct ml_addr addr;
   struct ml_error err;
   int fd = socket(AF_INET, SOCK_STREAM, 0);
-  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, &err), 0);
+  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, "listen", &err), 0);
   assert_int_equal(bind(fd, (struct sockaddr *)&addr.storage, addr.len), 0);
   assert_int_equal(ml_listener_open_fd(listener, fd, 0, &err), 0);
   assert_int_equal(ml_listener_address(listener, &addr, &err), 0);

@@ -63,7 +63,7 @@ static void ask_port(struct fixture *f, int port)
 {
   struct ml_error err;
   struct ml_addr server;
-  assert_int_equal(ml_addr_ip(&server, "127.0.0.1", port, &err), 0);
+  assert_int_equal(ml_addr_ip(&server, "127.0.0.1", port, "connect", &err), 0);
   assert_int_equal(ml_resolver_set_servers(f->resolver, &server, 1, &err), 0);
 }
 
@@ -271,7 +271,7 @@ static void reverse_reads_the_hosts_file_and_asks_for_ptr(void **state)
   struct fixture *f = *state;
   struct ml_error err;
   struct ml_addr addr;
-  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, &err), 0);
+  assert_int_equal(ml_addr_ip(&addr, "127.0.0.1", 0, "connect", &err), 0);
   assert_non_null(ml_resolver_reverse(f->resolver, &addr, on_names, &f->out));
   ml_loop_run(f->loop);
   assert_int_equal(f->out.calls, 1);
@@ -279,13 +279,13 @@ static void reverse_reads_the_hosts_file_and_asks_for_ptr(void **state)
   assert_int_equal(f->fake.questions, 0);
 
   memset(&f->out, 0, sizeof(f->out));
-  assert_int_equal(ml_addr_ip(&addr, "127.0.0.9", 0, &err), 0);
+  assert_int_equal(ml_addr_ip(&addr, "127.0.0.9", 0, "connect", &err), 0);
   assert_non_null(ml_resolver_reverse(f->resolver, &addr, on_names, &f->out));
   ml_loop_run(f->loop);
   expect_answers(f, 1, "nine.test", NULL);
 
   memset(&f->out, 0, sizeof(f->out));
-  assert_int_equal(ml_addr_ip(&addr, "127.0.0.10", 0, &err), 0);
+  assert_int_equal(ml_addr_ip(&addr, "127.0.0.10", 0, "connect", &err), 0);
   assert_non_null(ml_resolver_reverse(f->resolver, &addr, on_names, &f->out));
   ml_loop_run(f->loop);
   expect_failure(f, "ENOTFOUND", "getHostByAddr ENOTFOUND 127.0.0.10");
@@ -366,9 +366,9 @@ static void servers_are_told_and_changed_only_at_rest(void **state)
   struct fixture *f = *state;
   struct ml_error err;
   struct ml_addr servers[3];
-  assert_int_equal(ml_addr_ip(&servers[0], "127.0.0.1", f->fake.port, &err), 0);
-  assert_int_equal(ml_addr_ip(&servers[1], "127.0.0.2", 0, &err), 0);
-  assert_int_equal(ml_addr_ip(&servers[2], "::1", 5353, &err), 0);
+  assert_int_equal(ml_addr_ip(&servers[0], "127.0.0.1", f->fake.port, "connect", &err), 0);
+  assert_int_equal(ml_addr_ip(&servers[1], "127.0.0.2", 0, "connect", &err), 0);
+  assert_int_equal(ml_addr_ip(&servers[2], "::1", 5353, "connect", &err), 0);
   struct ml_query *query = ml_resolver_resolve(f->resolver, "silent.test", 4, on_answers, &f->out);
   assert_int_equal(ml_resolver_set_servers(f->resolver, servers, 3, &err), -1);
   assert_string_equal(err.code, "ESETSRVPENDING");

@@ -419,7 +419,7 @@ static void it_can_be_closed_by_a_nested_loop(void **state)
 static int listen_on_loopback(struct ml_addr *addr)
 {
   struct ml_error err;
-  assert_int_equal(ml_addr_ip(addr, "127.0.0.1", 0, &err), 0);
+  assert_int_equal(ml_addr_ip(addr, "127.0.0.1", 0, "connect", &err), 0);
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   assert_int_equal(bind(fd, (struct sockaddr *)&addr->storage, addr->len), 0);
   assert_int_equal(getsockname(fd, (struct sockaddr *)&addr->storage, &addr->len), 0);
@@ -483,7 +483,7 @@ static void a_missing_unix_socket_fails_at_once_and_can_be_tried_again(void **st
   (void)state;
   struct ml_addr addr;
   struct ml_error err;
-  assert_int_equal(ml_addr_unix(&addr, "/nonexistent/socket", 19, &err), 0);
+  assert_int_equal(ml_addr_unix(&addr, "/nonexistent/socket", 19, "connect", &err), 0);
   assert_int_equal(start_connecting(&a, &addr, &err), -1);
   assert_string_equal(err.message, "connect ENOENT /nonexistent/socket");
 

@@ -118,6 +118,16 @@ local function describeOptions(name, call, ...)
   end
 end
 
+describe('a name with a null byte', function()
+  it('is refused: behind the byte OpenSSL would see nothing', function()
+    assert.equal('ERR_INVALID_ARG_VALUE',
+      raised(tls.connect, { port = 1, host = '127.0.0.1', servername = 'good.example\0.evil.example' }).code)
+    local socket = tls.TLSSocket()
+    assert.equal('ERR_INVALID_ARG_VALUE', raised(socket.setServername, socket, 'a\0b').code)
+    socket:destroy()
+  end)
+end)
+
 describe('a wrong type', function()
   local function identity(options)
     return T.merged({ key = T.localhost.key, cert = T.localhost.cert }, options)

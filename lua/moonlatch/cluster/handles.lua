@@ -14,7 +14,10 @@ handles.keep = false
 -- The listener's owner. It accepts nothing, so nothing ever happens.
 local nobody = {}
 
-local function plain(err)
+--- An error's fields, for the way to a worker.
+---@param err Error
+---@return table
+function handles.plain(err)
   return {
     message = err.message, code = err.code, errno = err.errno, syscall = err.syscall, address = err.address,
     port = err.port,
@@ -32,6 +35,8 @@ local function giveUp(key, worker)
     entry.listener:close()
   end
 end
+
+local plain = handles.plain
 
 -- A descriptor that a worker names stays whose it is: the primary's script may use it, and the next worker will.
 local function openListener(request)

@@ -94,10 +94,17 @@ function receive.message(worker, message)
 end
 
 function receive.listen(worker, question)
+  local number = question.question
   local fd, err = handles.acquire(worker, question.key, question.request)
-  worker._channel:send('answer', { question = question.question, err = err }, fd)
-  if fd then
-    native.fs.close(fd)
+  if not fd then
+    worker._channel:send('answer', { question = number, err = err })
+    return
+  end
+  local sent, failure = worker._channel:send('answer', { question = number }, fd)
+  native.fs.close(fd)
+  if not sent then -- out of descriptors: without an answer the worker would wait for ever
+    handles.release(worker, question.key)
+    worker._channel:send('answer', { question = number, err = handles.plain(failure) })
   end
 end
 

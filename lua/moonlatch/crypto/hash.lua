@@ -56,8 +56,12 @@ end
 -- As a stream: what is written is hashed, and the digest is the one chunk to read.
 local function asStream(cls)
   function cls:_transform(chunk, chunkEncoding, callback)
-    self._handle:update(toBytes(chunk, chunkEncoding))
-    callback()
+    if self._finished then
+      callback(codes.ERR_CRYPTO_HASH_FINALIZED())
+      return
+    end
+    local ok, err = self._handle:update(toBytes(chunk, chunkEncoding))
+    callback(not ok and err or nil)
   end
 
   function cls:_flush(callback)

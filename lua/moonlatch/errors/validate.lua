@@ -21,6 +21,15 @@ return function(errors)
     end
   end
 
+  --- A string that C can be given: without null bytes, behind which it would see nothing.
+  function validate.cString(value, argument)
+    validate.string(value, argument)
+    if value:find('\0', 1, true) then
+      raise(errors.argValue(argument, value, 'must be a string without null bytes'))
+    end
+    return value
+  end
+
   local function rangeText(min, max)
     if min and max then
       return ('>= %s && <= %s'):format(tostring(min), tostring(max))

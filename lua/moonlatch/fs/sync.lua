@@ -15,13 +15,7 @@ local sync = {}
 
 --- A path that can be given to the system.
 local function checkPath(path, name)
-  if type(path) ~= 'string' then
-    error(errors.argType(name or 'path', 'string', path), 0)
-  end
-  if path:find('\0', 1, true) then
-    error(errors.argValue(name or 'path', path, 'must be a string without null bytes'), 0)
-  end
-  return path
+  return validate.cString(path, name or 'path')
 end
 sync.checkPath = checkPath
 
@@ -98,13 +92,23 @@ function sync.closeSync(fd)
   check('close', nil, nil, system.close(checkFd(fd)))
 end
 
+local function checkPosition(position)
+  if position ~= nil then
+    validate.integer(position, 'position')
+  end
+end
+
+-- A string can be twice as long, if there is memory for it.
+local LONGEST_READ = 2 ^ 30
+
 --- At most `length` bytes, '' at the end of the file.
 ---@param fd integer
 ---@param length integer
 ---@param position? integer  where to read; where the last read ended when left out
 ---@return string
 function sync.readSync(fd, length, position)
-  validate.integer(length, 'length', 0)
+  validate.integer(length, 'length', 0, LONGEST_READ)
+  checkPosition(position)
   return (check('read', nil, nil, system.read(checkFd(fd), length, position)))
 end
 
@@ -115,6 +119,7 @@ end
 ---@return integer bytes
 function sync.writeSync(fd, data, position)
   validate.string(data, 'data')
+  checkPosition(position)
   return (check('write', nil, nil, system.write(checkFd(fd), data, position)))
 end
 

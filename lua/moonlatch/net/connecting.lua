@@ -198,6 +198,22 @@ local function onAddresses(socket, options, err, addresses, family)
   end
 end
 
+-- What has to come before the first attempt: a look-up, or the end of the tick. One that was given up is not heard any
+-- more, whatever the socket does by then.
+local function begin(socket)
+  local pending = {}
+  socket._pendingStart = pending
+  return pending
+end
+
+local function proceed(socket, pending)
+  if socket._pendingStart ~= pending then
+    return false
+  end
+  socket._pendingStart = nil
+  return true
+end
+
 local FAMILIES = { IPv4 = 4, IPv6 = 6 }
 
 local function lookup(socket, options)
@@ -210,7 +226,7 @@ local function lookup(socket, options)
   end
   socket._host = options.host
   local find = options.lookup or dns.lookup
-  local answered = false
+  local pending = begin(socket)
   local receive = onAddress
   if options.autoSelectFamily and eitherFamily and not options.localAddress then
     request.all = true
@@ -218,14 +234,12 @@ local function lookup(socket, options)
   end
   -- A lookup of the script's own may answer at once, or twice.
   local query = find(options.host, request, function(err, address, addressFamily)
-    if not answered then
-      answered = true
-      socket._lookup = nil
+    if proceed(socket, pending) then
       receive(socket, options, err, address, addressFamily)
     end
   end)
-  if not answered and find == dns.lookup then
-    socket._lookup = query
+  if find == dns.lookup then
+    pending.query = query
   end
 end
 
@@ -268,8 +282,8 @@ function connecting.check(options)
   end
 end
 
-local function startNow(socket, options, family)
-  if socket.connecting then
+local function startNow(socket, pending, options, family)
+  if proceed(socket, pending) then
     start(socket, options, { { address = options.host, family = family } })
   end
 end
@@ -295,7 +309,7 @@ function connecting.start(socket, options)
   end
   local family = isIP(options.host)
   if family ~= 0 then
-    nextTick(startNow, socket, options, family)
+    nextTick(startNow, socket, begin(socket), options, family)
   else
     lookup(socket, options)
   end
@@ -317,14 +331,16 @@ end
 --- Forgets what is under way: the connection is made, or not wanted any more.
 ---@param socket table
 function connecting.stop(socket)
-  local attempts, query = socket._attempts, socket._lookup
+  local attempts, pending = socket._attempts, socket._pendingStart
   if attempts then
     stopTimer(attempts)
     socket._attempts = nil
   end
-  if query then
-    socket._lookup = nil
-    query:cancel()
+  if pending then
+    socket._pendingStart = nil
+    if pending.query then
+      pending.query:cancel()
+    end
   end
 end
 

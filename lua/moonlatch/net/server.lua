@@ -190,7 +190,7 @@ function Server:listen(...)
   if callback then
     self:once('listening', callback)
   end
-  local backlog = options.backlog or backlogArgument(...)
+  local backlog = toNumber(options.backlog) or backlogArgument(...)
   self._listeningId, self._pipeName = self._listeningId + 1, nil
   obeySignal(self, options.signal)
   local own = not options.fd and sharedDescriptor(given or (...))

@@ -52,7 +52,7 @@ Socket._pendingCallback = false
 Socket._pendingFinal = false    -- ended before the connection was there
 Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
-Socket._lookup = false
+Socket._pendingStart = false
 Socket._server = false
 Socket._resetAndClosing = false
 

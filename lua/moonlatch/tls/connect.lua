@@ -48,7 +48,7 @@ local function servername(options)
     end
     return nil
   end
-  errors.validate.string(name, 'options.servername')
+  errors.validate.cString(name, 'options.servername')
   if name == '' then
     return nil
   end

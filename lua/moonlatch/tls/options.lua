@@ -359,22 +359,16 @@ local C_STRINGS = {
   keyEngine = 'privateKeyEngine', keyIdentifier = 'privateKeyIdentifier', clientCertEngine = 'clientCertEngine',
 }
 
-local function refuseNul(name, value)
-  if value:find('\0', 1, true) then
-    raise(errors.argValue('options.' .. name, value, 'must be a string without null bytes'))
-  end
-end
-
 local function checkNuls(target)
   for key, name in pairs(C_STRINGS) do
     if target[key] then
-      refuseNul(name, target[key])
+      validate.cString(target[key], 'options.' .. name)
     end
   end
   for _, name in ipairs { 'key', 'pfx' } do
     for _, item in ipairs(target[name] or {}) do
       if type(item) == 'table' and item[2] then
-        refuseNul(name .. '.passphrase', item[2])
+        validate.cString(item[2], 'options.' .. name .. '.passphrase')
       end
     end
   end
@@ -382,7 +376,7 @@ local function checkNuls(target)
   for _, item in ipairs(target.key or {}) do
     local text = type(item) == 'table' and item[1] or item
     if text:find('^pkcs11:') then
-      refuseNul('key', text)
+      validate.cString(text, 'options.key')
     end
   end
 end

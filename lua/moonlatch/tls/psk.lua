@@ -27,10 +27,7 @@ function M.read(options, target)
   end
   local hint = options.pskIdentityHint
   if given(hint) and hint ~= '' then
-    target.pskIdentityHint = errors.validate.string(hint, 'options.pskIdentityHint')
-    if hint:find('\0', 1, true) then
-      error(errors.argValue('options.pskIdentityHint', hint, 'must be a string without null bytes'), 0)
-    end
+    target.pskIdentityHint = errors.validate.cString(hint, 'options.pskIdentityHint')
   end
   return target
 end
@@ -65,11 +62,9 @@ local function clientKey(answer)
   end
   errors.validate.table(answer, 'ret')
   local key = checkKey(answer.psk)
-  local identity = errors.validate.string(answer.identity, 'identity')
+  local identity = errors.validate.cString(answer.identity, 'identity')
   if #identity > IDENTITY_MAX then
     error(errors.argValue('identity', identity, ('PSK identity exceeds %d bytes'):format(IDENTITY_MAX)), 0)
-  elseif identity:find('\0', 1, true) then
-    error(errors.argValue('identity', identity, 'must be a string without null bytes'), 0)
   end
   return key, identity
 end

@@ -460,7 +460,7 @@ end
 ---@param name string
 ---@source Node.js tlsSocket.setServername()
 function TLSSocket:setServername(name)
-  errors.validate.string(name, 'name')
+  errors.validate.cString(name, 'name')
   if self._tls.isServer then
     error(codes.ERR_TLS_SNI_FROM_SERVER(), 0)
   end

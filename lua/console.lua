@@ -8,8 +8,33 @@ local inspect = require 'moonlatch.inspect'
 local ipairs, pairs, type, tostring, select = ipairs, pairs, type, tostring, select
 local rep, concat = string.rep, table.concat
 
+---@class console.Options
+---@field stdout table|userdata    where log writes: what has a method write
+---@field stderr? table|userdata   where error writes; stdout when left out
+---@field groupIndentation? integer  2 when left out
+---@field inspectOptions? util.InspectOptions
+
 ---@class Console
----@overload fun(options: table): Console
+---@field log fun(...: any)
+---@field info fun(...: any)
+---@field debug fun(...: any)
+---@field dirxml fun(...: any)
+---@field error fun(...: any)
+---@field warn fun(...: any)
+---@field trace fun(...: any)
+---@field assert fun(value: any, ...: any)
+---@field dir fun(value: any, options?: util.InspectOptions)
+---@field table fun(data: any, columns?: string[])
+---@field group fun(...: any)
+---@field groupCollapsed fun(...: any)
+---@field groupEnd fun()
+---@field count fun(label?: string)
+---@field countReset fun(label?: string)
+---@field time fun(label?: string)
+---@field timeLog fun(label?: string, ...: any)
+---@field timeEnd fun(label?: string)
+---@field Console moonlatch.Class
+---@overload fun(options: console.Options): Console
 local Console = class('Console')
 
 local function checkSink(sink, name)
@@ -19,7 +44,7 @@ local function checkSink(sink, name)
   return sink
 end
 
----@param options table  stdout, stderr (default stdout): streams or files; groupIndentation (2), inspectOptions
+---@param options console.Options
 function Console:init(options)
   errors.validate.table(options, 'options')
   self._stdout = checkSink(options.stdout, 'stdout')

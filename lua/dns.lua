@@ -15,6 +15,36 @@ local codes, validate = errors.codes, errors.validate
 local isIP = native.isIP
 
 ---@class dns
+---@field resolve4 fun(hostname: string, options: { ttl?: boolean }|function, callback?: function): dns.Request
+---@field resolve6 fun(hostname: string, options: { ttl?: boolean }|function, callback?: function): dns.Request
+---@field resolve fun(hostname: string, rrtype: 'A'|'AAAA'|function, callback?: function): dns.Request
+---@field reverse fun(ip: string, callback: fun(err: Error?, hostnames: string[]?)): dns.Request
+---@field getServers fun(): string[]
+---@field setServers fun(servers: string[])
+---@field NODATA string
+---@field FORMERR string
+---@field SERVFAIL string
+---@field NOTFOUND string
+---@field NOTIMP string
+---@field REFUSED string
+---@field BADQUERY string
+---@field BADNAME string
+---@field BADFAMILY string
+---@field BADRESP string
+---@field CONNREFUSED string
+---@field TIMEOUT string
+---@field EOF string
+---@field FILE string
+---@field NOMEM string
+---@field DESTRUCTION string
+---@field BADSTR string
+---@field BADFLAGS string
+---@field NONAME string
+---@field BADHINTS string
+---@field NOTINITIALIZED string
+---@field LOADIPHLPAPI string
+---@field ADDRGETNETWORKPARAMS string
+---@field CANCELLED string
 local dns = {
   -- Hints of lookup, with the values they have in netdb.h.
   V4MAPPED = 8,

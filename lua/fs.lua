@@ -8,7 +8,31 @@ local sync = require 'moonlatch.fs.sync'
 
 local pcall, select, unpack, type = pcall, select, unpack, type
 
----@class fs
+---@class fs : moonlatch.fs.sync
+---@field ReadStream moonlatch.Class
+---@field WriteStream moonlatch.Class
+---@field FSWatcher moonlatch.Class
+---@field readFile fun(file: string|integer, options?: string|table|function, callback?: function)
+---@field writeFile fun(file: string|integer, data: string, options?: string|table|function, callback?: function)
+---@field appendFile fun(file: string|integer, data: string, options?: string|table|function, callback?: function)
+---@field access fun(path: string, mode?: integer|function, callback?: fun(err?: Error))
+---@field stat fun(path: string, options?: table|function, callback?: fun(err?: Error, stats?: fs.Stats))
+---@field lstat fun(path: string, options?: table|function, callback?: fun(err?: Error, stats?: fs.Stats))
+---@field fstat fun(fd: integer, callback: fun(err?: Error, stats?: fs.Stats))
+---@field unlink fun(path: string, callback: fun(err?: Error))
+---@field rename fun(from: string, to: string, callback: fun(err?: Error))
+---@field chmod fun(path: string, mode: integer|string, callback: fun(err?: Error))
+---@field symlink fun(target: string, path: string, callback: fun(err?: Error))
+---@field realpath fun(path: string, callback: fun(err?: Error, path?: string))
+---@field mkdir fun(path: string, options?: table|integer|string|function, callback?: fun(err?: Error, first?: string))
+---@field mkdtemp fun(prefix: string, callback: fun(err?: Error, path?: string))
+---@field readdir fun(path: string, callback: fun(err?: Error, names?: string[]))
+---@field rmdir fun(path: string, options?: table|function, callback?: fun(err?: Error))
+---@field rm fun(path: string, options?: table|function, callback?: fun(err?: Error))
+---@field open fun(path: string, flags?: string|integer|function, ...: any)
+---@field close fun(fd: integer, callback: fun(err?: Error))
+---@field read fun(fd: integer, length: integer, position?: integer|function, callback?: function)
+---@field write fun(fd: integer, data: string, position?: integer|function, callback?: function)
 local fs = {
   Stats = require 'moonlatch.fs.stats',
   F_OK = 0,
@@ -77,8 +101,10 @@ local lazy = {
 ---@field encoding? string
 ---@field start? integer          the first byte
 ---@field end? integer            the last byte to read; `finish` is the same
+---@field finish? integer
 ---@field highWaterMark? integer
 ---@field autoClose? boolean      true
+---@field emitClose? boolean      true
 ---@field signal? AbortSignal
 
 --- A stream of a file's contents, 64 KiB at a time; `start` and `end` are the first and the last byte.
@@ -97,9 +123,14 @@ function fs.createWriteStream(path, options)
   return fs.WriteStream(path, options)
 end
 
+---@class fs.WatchOptions
+---@field persistent? boolean   false: as unref()
+---@field signal? AbortSignal   closes it
+---@field encoding? string      without effect: names are bytes
+
 --- Watches a file or a directory.
 ---@param path string
----@param options? { persistent?: boolean, signal?: AbortSignal }
+---@param options? fs.WatchOptions
 ---@param listener? fun(event: 'change'|'rename', name: string)
 ---@return fs.FSWatcher
 function fs.watch(path, options, listener)

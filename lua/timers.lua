@@ -253,6 +253,7 @@ function Timeout:refresh()
   return self
 end
 
+---@class timers
 local timers = {
   setImmediate = immediate.setImmediate,
   clearImmediate = immediate.clearImmediate,

@@ -8,6 +8,7 @@ local abort = require 'moonlatch.abort'
 
 local type, pairs, rawequal, getmetatable, setmetatable = type, pairs, rawequal, getmetatable, setmetatable
 
+---@class util
 local util = {
   format = format.format,
   formatWithOptions = format.formatWithOptions,

@@ -4,6 +4,7 @@ local reference = require 'spec.support.reference'
 
 ---@class spec.Reference
 ---@field module? string      whose names the headings and tables hold, with the module's name before them
+---@field source? string      a file besides the module's own where its functions are
 ---@field hidden? string[]    names of the module that need no place
 ---@field more? string[]      names in headings that are not the module's own
 ---@field annotation? string  of the table of values
@@ -16,6 +17,7 @@ local reference = require 'spec.support.reference'
 ---@field own? string[]                nor, of these, any but those
 ---@field annotation? string           the class's fields
 ---@field emitted? string[]            files whose events are the class's
+---@field emitter? string              how it is called there
 ---@field events? string[]             further ones
 
 local PAGES = {}
@@ -79,7 +81,7 @@ PAGES['dns.md'] = {
   module = 'dns',
   classes = {
     ['dns.Resolver'] = { class = dns.Resolver, annotation = 'dns.Resolver' },
-    ['dns.Request'] = { class = getmetatable(dns.lookup('127.0.0.1', print)).__class, annotation = 'dns.Request' },
+    ['dns.Request'] = { class = dns.lookup('127.0.0.1', function() end).constructor, annotation = 'dns.Request' },
   },
   more = { 'Request' },
   options = { ['dns.lookup'] = { 'dns.LookupOptions' }, ['dns.Resolver'] = { 'dns.ResolverOptions' } },
@@ -93,7 +95,7 @@ PAGES['timers.md'] = {
 }
 
 PAGES['process.md'] = {
-  module = 'process',
+  module = 'process', source = 'lua/moonlatch/process/warning.lua',
   more = { 'title', 'exitCode', 'stdin', 'stdout', 'stderr', 'connected', 'send', 'disconnect' },
   annotation = 'moonlatch.Process',
   classes = {
@@ -117,6 +119,69 @@ PAGES['events.md'] = {
   },
   options = { ['events.on'] = { 'events.OnOptions' } },
 }
+
+local cluster = require 'cluster'
+local crypto = require 'crypto'
+local fs = require 'fs'
+local StringDecoder = require('string_decoder').StringDecoder
+
+local Transform = stream.Transform
+
+PAGES['fs.md'] = {
+  module = 'fs', source = 'lua/moonlatch/fs/sync.lua', more = { 'ReadStream', 'WriteStream', 'FSWatcher' },
+  hidden = { 'F_OK', 'R_OK', 'W_OK', 'X_OK', 'ReadStream', 'WriteStream', 'FSWatcher' },
+  classes = {
+    ['fs.Stats'] = { class = fs.Stats, annotation = 'fs.Stats' },
+    ['fs.FSWatcher'] = {
+      class = fs.FSWatcher, without = { EventEmitter }, emitted = { 'lua/moonlatch/fs/watcher.lua' },
+    },
+  },
+  options = {
+    ['fs.watch'] = { 'fs.WatchOptions' },
+    ['fs.createReadStream'] = { 'fs.StreamOptions' },
+  },
+}
+
+PAGES['cluster.md'] = {
+  module = 'cluster', more = { 'worker' },
+  classes = {
+    ['In the primary'] = { emitted = { 'lua/moonlatch/cluster/primary.lua' }, emitter = 'cluster' },
+    ['cluster.Worker'] = {
+      class = cluster.Worker, annotation = 'cluster.Worker', without = { EventEmitter },
+      emitted = { 'lua/moonlatch/cluster/primary.lua', 'lua/moonlatch/cluster/common.lua' }, emitter = 'worker',
+      events = { 'exit' },
+    },
+  },
+  options = { ['Options of setupPrimary'] = { 'cluster.Settings' } },
+}
+
+PAGES['crypto.md'] = {
+  module = 'crypto',
+  classes = {
+    ['crypto.Hash'] = { class = crypto.Hash, without = { Transform } },
+    ['crypto.Hmac'] = { class = crypto.Hmac, without = { Transform } },
+    ['crypto.KeyObject'] = { class = crypto.KeyObject, annotation = 'crypto.KeyObject' },
+    ['crypto.X509Certificate'] = { class = crypto.X509Certificate, annotation = 'crypto.X509Certificate' },
+  },
+  options = { ['Options of checkHost'] = { 'crypto.CheckOptions' } },
+}
+
+PAGES['util.md'] = {
+  module = 'util',
+  more = { 'util.types.isArray', 'util.types.isClass', 'util.types.isCoroutine', 'util.types.isExternal',
+    'util.types.isNativeError' },
+  options = { ['Options of inspect'] = { 'util.InspectOptions' } },
+}
+
+PAGES['console.md'] = { module = 'console', options = { ['console.Console'] = { 'console.Options' } } }
+
+PAGES['string_decoder.md'] = {
+  module = 'string_decoder',
+  classes = { ['string_decoder.StringDecoder'] = { class = StringDecoder, annotation = 'StringDecoder' } },
+}
+
+-- Modules whose annotation has another name.
+local ANNOTATED = { process = 'moonlatch.Process', console = 'Console' }
 
 local function set(list)
   local found = {}
@@ -149,6 +214,32 @@ local function publicNames(module, hidden)
   return out
 end
 
+describe('docs/api/README.md', function()
+  local index = fs.readFileSync('docs/api/README.md', 'utf8')
+
+  it('leads to every page', function()
+    for _, name in ipairs(fs.readdirSync('docs/api')) do
+      assert.truthy(name == 'README.md' or index:find('](' .. name .. ')', 1, true), name)
+    end
+  end)
+
+  it('names every module that scripts can require', function()
+    for _, name in ipairs(fs.readdirSync('lua')) do
+      local module = name:match('^(.*)%.lua$')
+      assert.truthy(not module or index:find('| `' .. module .. '` |', 1, true)
+        or index:find('| [' .. module .. '](', 1, true), name)
+    end
+  end)
+
+  it('names every global', function()
+    local globals = {}
+    require('moonlatch.globals').install(globals)
+    for name in pairs(globals) do
+      assert.truthy(name == 'ipairs' or index:find('`' .. name .. '`', 1, true), name)
+    end
+  end)
+end)
+
 for path, expected in pairs(PAGES) do
   describe('docs/api/' .. path, function()
     local page = reference.page('docs/api/' .. path)
@@ -171,11 +262,32 @@ for path, expected in pairs(PAGES) do
       end)
     end
 
+    if expected.module then
+      it('is about names that the Lua language server sees', function()
+        local source = ''
+        for _, file in ipairs { ('lua/%s.lua'):format(expected.module), expected.source } do
+          source = source .. fs.readFileSync(file, 'utf8')
+        end
+        local fields = reference.fields(ANNOTATED[expected.module] or expected.module)
+        local unseen = {}
+        for name in pairs(publicNames(require(expected.module), expected.hidden)) do
+          if not (fields[name] or source:find('\n  ' .. name .. ' = ', 1, true)
+            or source:find('%f[^\n%s][%w_]+%.' .. name .. ' =')
+            or source:find('function [%w_]+%.' .. name .. '%(')) then
+            unseen[#unseen + 1] = name
+          end
+        end
+        table.sort(unseen)
+        assert.equal('', table.concat(unseen, ' '))
+      end)
+    end
+
     for heading, entry in pairs(expected.classes or {}) do
       local section = page.sections[heading]
 
       it('names the events of ' .. heading, function()
-        assert.same(reference.union(reference.events(entry.emitted or {}), set(entry.events)), section.event)
+        local emitted = reference.events(entry.emitted or {}, entry.emitter)
+        assert.same(reference.union(emitted, set(entry.events)), section.event)
       end)
 
       if not entry.class then

@@ -10,6 +10,8 @@ local tls = require 'tls'
 local PAGES = {
   'docs/contexts-and-trust.md', 'docs/ocsp.md', 'docs/sessions.md', 'docs/transports.md', 'docs/api/stream.md',
   'docs/api/net.md', 'docs/api/dns.md', 'docs/api/timers.md', 'docs/api/process.md', 'docs/api/events.md',
+  'docs/api/fs.md', 'docs/api/cluster.md', 'docs/api/crypto.md', 'docs/api/util.md', 'docs/api/console.md',
+  'docs/api/string_decoder.md', 'docs/api/README.md',
 }
 
 ---@return { code: string, name?: string, output?: string }[]

@@ -26,7 +26,7 @@ describe('the module', function()
       local moonlatch = require 'moonlatch'
       print(moonlatch.version)
       for _, name in ipairs { 'tls', 'net', 'events', 'stream', 'fs', 'crypto', 'timers', 'dns', 'process', 'util',
-        'constants' } do
+        'constants', 'string_decoder', 'console', 'cluster' } do
         assert(type(require(name)) == 'table', name)
       end]]
     assert.equal('', outcome.err)

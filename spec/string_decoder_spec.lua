@@ -1,4 +1,4 @@
-local StringDecoder = require('moonlatch.string_decoder').StringDecoder
+local StringDecoder = require('string_decoder').StringDecoder
 local encoding = require 'moonlatch.stream.encoding'
 
 -- The pieces that come out when `bytes` goes in as chunks of `size`.

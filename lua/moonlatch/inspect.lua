@@ -249,10 +249,20 @@ function formatValue(context, value, depth)
   return styled(context, tostring(value), kind)
 end
 
+---@class util.InspectOptions
+---@field depth? number|false            2 when left out; false or math.huge for all
+---@field colors? boolean
+---@field showHidden? boolean
+---@field maxArrayLength? number|false   100 when left out
+---@field maxStringLength? number|false  10000 when left out
+---@field breakLength? number            80 when left out
+---@field compact? integer|boolean       3 when left out
+---@field sorted? boolean                keys are always sorted
+---@field customInspect? boolean         true when left out
+
 --- Any value as text.
 ---@param value any
----@param options? table  depth (2; false or math.huge for all), colors, showHidden, maxArrayLength, maxStringLength,
----  breakLength, compact
+---@param options? util.InspectOptions
 ---@return string
 function module.inspect(value, options)
   local context = { path = {}, circular = {}, circles = 0, indent = 0, deepest = 0 }

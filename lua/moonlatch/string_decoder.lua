@@ -72,4 +72,8 @@ end
 
 StringDecoder['end'] = StringDecoder.finish
 
-return { StringDecoder = StringDecoder }
+---@class string_decoder
+---@field StringDecoder moonlatch.Class
+local module = { StringDecoder = StringDecoder }
+
+return module

@@ -3,7 +3,7 @@
 --- A page names functions of its module in headings (`### net.connect(...)`) or in the first column of a table; what
 --- belongs to a class stands below `## net.Socket`: `#### socket:peek(size, callback)` and the rows of tables whose
 --- first column is called method, property or event. Options are the rows of a table whose first column is called
---- option.
+--- option. A second column called "with a callback" names functions too.
 
 local fs = require 'fs'
 
@@ -36,14 +36,14 @@ end
 ---@return spec.Page
 function reference.page(path)
   local page = { sections = {}, headings = {} }
-  local class, current, kind = nil, newSection(), nil
   local function section(name)
     page.sections[name] = page.sections[name] or newSection()
     return page.sections[name]
   end
+  local current, class, kind, paired = section '', nil, nil, nil
   for line in (fs.readFileSync(path, 'utf8') .. '\n'):gmatch('([^\n]*)\n') do
     local level, title = line:match('^(#+) (.*)')
-    local first = line:match('^| ([^|]-) |')
+    local first, second = line:match('^| ([^|]-) | ?([^|]*)')
     if level == '##' or level == '###' then
       current = section(title:match('^[^(]+'))
       class = level == '##' and current or class
@@ -59,12 +59,12 @@ function reference.page(path)
       end
     end
     if first and COLUMNS[first] then
-      kind = first
+      kind, paired = first, second:find('^with a callback') ~= nil
     elseif not first then
       kind = nil
     elseif kind then
       local into = kind == 'option' and current or class or current
-      addWords(into[kind], first, COLUMNS[kind])
+      addWords(into[kind], paired and first .. second or first, COLUMNS[kind])
     end
   end
   return page
@@ -161,12 +161,14 @@ end
 
 --- The events that files emit, as far as their names stand in the same line.
 ---@param paths string[]
+---@param emitter? string  how it is called there; any when left out
 ---@return table<string, true>
-function reference.events(paths)
+function reference.events(paths, emitter)
   local found = {}
+  local pattern = (emitter and '%f[%w]' .. emitter .. '[.:]' or '') .. "emit[^'\n]*'([%w_]+)'"
   for _, path in ipairs(paths) do
     for line in fs.readFileSync(path, 'utf8'):gmatch('[^\n]+') do
-      local name = line:match("emit[^'\n]*'([%w_]+)'")
+      local name = line:match(pattern)
       if name and not line:find('^%s*%-%-') then
         found[name] = true
       end

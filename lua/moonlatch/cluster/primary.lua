@@ -20,6 +20,19 @@ local validate = errors.validate
 -- Milliseconds for which session tickets are sealed with the same keys. Those before are kept for as long again, twice.
 local TICKET_KEYS_AGE = 12 * 3600 * 1000
 
+---@class cluster : EventEmitter
+---@field isPrimary boolean
+---@field isMaster boolean
+---@field isWorker boolean
+---@field workers table<integer, cluster.Worker>  in the primary, by id
+---@field settings cluster.Settings               in the primary
+---@field worker? cluster.Worker                  in a worker: its own
+---@field Worker moonlatch.Class
+---@field fork fun(env?: table<string, string>): cluster.Worker
+---@field setupPrimary fun(settings?: cluster.Settings)
+---@field setupMaster fun(settings?: cluster.Settings)
+---@field disconnect fun(callback?: fun())
+---@field reload fun(callback?: fun(err?: Error))
 local cluster = EventEmitter()
 cluster.isPrimary, cluster.isMaster, cluster.isWorker = true, true, false
 ---@type table<integer, cluster.Worker>
@@ -30,6 +43,7 @@ cluster.workers = {}
 ---@field execArgv? string[]    options of the program before the script
 ---@field cwd? string
 ---@field drainTimeout? number  milliseconds after which a worker that was told to leave ends its last connections
+---@field ticketKeysAge? number  milliseconds after which the keys of session tickets are renewed
 cluster.settings = {}
 
 -- ---- Workers ----
@@ -130,7 +144,7 @@ end
 
 --- The process has ended.
 ---@package
-function Worker:onResult(status, signal)
+function Worker:_onResult(status, signal)
   self.process.exitCode = signal == 0 and status or nil
   self.process.signalCode = signalNames[signal]
   if self.state == 'disconnected' then

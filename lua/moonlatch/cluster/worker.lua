@@ -17,6 +17,7 @@ local pairs, next = pairs, next
 ---@class cluster.Worker: EventEmitter
 ---@field id integer
 ---@field process table                   the process itself, in a worker; in the primary { pid, kill }
+---@field state? string                   in the primary: 'none', 'online', 'listening', 'disconnected', 'dead'
 ---@field exitedAfterDisconnect? boolean  true when the worker left because it was told to
 local Worker = class('Worker', EventEmitter)
 
@@ -153,7 +154,7 @@ function Worker:disconnect()
   end
   closeServers(function()
     channel:close()
-    self.ended()
+    self._ended()
   end)
   channel:send('leaving') -- from here on nothing more is accepted
   return self
@@ -237,7 +238,7 @@ function receive.disconnect()
 end
 
 -- Without a primary nobody is left who could end this worker. Said by the primary's death, not by our own close.
-function worker.ended()
+function worker._ended()
   process.connected = false
   worker:emit('disconnect')
   process:emit('disconnect')
@@ -256,7 +257,7 @@ end
 process.env[state.variable] = nil
 channel = Channel(state.fd, messages.ofPrimary, function(kind, value, fd)
   receive[kind](value, fd)
-end, worker.ended)
+end, worker._ended)
 channel:wait()
 channel:send('online')
 

@@ -11,6 +11,7 @@ local check = failure.check
 local system = native.fs
 local validate = errors.validate
 
+---@class moonlatch.fs.sync
 local sync = {}
 
 --- A path that can be given to the system.

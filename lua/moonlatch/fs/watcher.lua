@@ -41,7 +41,7 @@ local watcher = { FSWatcher = FSWatcher }
 
 --- Watches a file or a directory. The watcher emits 'change'(event, name), with event 'change' or 'rename'.
 ---@param path string
----@param options? { persistent?: boolean, signal?: AbortSignal }
+---@param options? fs.WatchOptions
 ---@param listener? fun(event: 'change'|'rename', name: string)
 ---@return fs.FSWatcher
 function watcher.watch(path, options, listener)

@@ -80,7 +80,7 @@ function Command:feed(fd, input)
   end
 end
 
-function Command:onResult(status, signal)
+function Command:_onResult(status, signal)
   self.status = signal ~= 0 and SIGNAL_STATUS + signal or status
   timers.clearTimeout(self.timer)
   self.stdin:destroy()

@@ -1,0 +1,3 @@
+--- Node's string_decoder.
+
+return require 'moonlatch.string_decoder'

@@ -329,8 +329,9 @@ static const struct ml_slice *list_slices(lua_State *L, struct ml_slice *small, 
   return slices;
 }
 
-/* write(string | list of strings) → true: taken over | false: the event `written` follows, and no
- * other write may come before it | nil, Error. The list must not be changed meanwhile. */
+/* write(string | list of strings[, tell]) → true: taken over | false: the event `written` follows,
+ * and no other write may come before it | nil, Error. The list must not be changed meanwhile. With
+ * `tell` a TLS handle never gives true (ml_stream.tell_written). */
 int ml_handle_write(lua_State *L)
 {
   struct ml_slice small[LIST_ON_STACK];
@@ -349,6 +350,7 @@ int ml_handle_write(lua_State *L)
 
   struct ml_error err;
   make_slot(L, h);
+  h->stream->tell_written = lua_toboolean(L, 3);
   int status = ml_stream_write(h->stream, slices, n, &err);
   if (status == ML_PENDING) keep_pending(L, h, 2);
   if (status != ML_FAILED) ml_handle_touch(h);

@@ -282,6 +282,14 @@ static int tls_feed(lua_State *L)
   return 0;
 }
 
+/* unsent() → bytes of cleartext written that have not been handed down */
+static int tls_unsent(lua_State *L)
+{
+  struct ml_tls_stream *stream = ml_tls_self_stream(L);
+  lua_pushnumber(L, stream ? (lua_Number)ml_tls_stream_unsent(stream) : 0);
+  return 1;
+}
+
 /* setDeadline(ms): the event `error` with ERR_TLS_HANDSHAKE_TIMEOUT unless the handshake is over by
  * then; 0: none */
 static int tls_set_deadline(lua_State *L)
@@ -364,6 +372,7 @@ static const luaL_Reg methods[] = {
     ML_HANDLE_METHODS,
     {"start", tls_start},
     {"feed", tls_feed},
+    {"unsent", tls_unsent},
     {"setDeadline", tls_set_deadline},
     {"showIdentity", tls_show_identity},
     {"clientHello", ml_tls_client_hello},

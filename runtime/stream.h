@@ -71,6 +71,9 @@ struct ml_stream {
   /* Set by an owner that gathers its output itself (TLS does): each write is tried at once, with
    * nothing copied and no waiting for the end of the tick. Off by default. */
   bool write_through;
+  /* Set by an owner for its next write: a TLS stream then answers with ML_PENDING even what it has
+   * taken over, so that on_written tells when the records have been handed down. */
+  bool tell_written;
 };
 
 /* Begins delivering on_read. Idempotent. */

@@ -188,6 +188,8 @@ static int tls_write(struct ml_stream *stream, const struct ml_slice *slices, si
                      struct ml_error *err)
 {
   struct ml_tls_stream *s = self_of(stream);
+  bool tell = stream->tell_written;
+  stream->tell_written = false;
   if (dead(s) || s->shutdown != SHUT_NONE) return refuse(err, "write");
   assert(!s->write_pending);
   for (size_t i = 0; i < n; i++)
@@ -200,16 +202,17 @@ static int tls_write(struct ml_stream *stream, const struct ml_slice *slices, si
     enum ml_tls_result result = ml_tls_stream_encrypt(s, &first, STEP, err);
     if (result == ML_TLS_ERROR) goto fail;
     schedule(s);
-    if (result == ML_TLS_OK) return ML_DONE;
+    s->write_pending = tell && result == ML_TLS_OK;
+    if (result == ML_TLS_OK) return tell ? ML_PENDING : ML_DONE;
     slices = &first;
   }
   if (hold(s, slices, n, err) != 0) goto fail;
   if (can_encrypt && ml_tls_stream_encrypt_held(s, err) != 0) goto fail;
   bool taken = s->held_at == s->held_count && ml_buf_size(&s->flying) == 0;
   if (taken) drop_held(s);
-  s->write_pending = !taken;
+  s->write_pending = tell || !taken;
   schedule(s);
-  return taken ? ML_DONE : ML_PENDING;
+  return s->write_pending ? ML_PENDING : ML_DONE;
 fail:
   ml_tls_stream_fail(s, err, false);
   return ML_FAILED;
@@ -372,6 +375,11 @@ void ml_tls_stream_deadline(struct ml_tls_stream *s, double seconds)
 struct ml_tls_stream *ml_tls_stream_below(struct ml_tls_stream *s)
 {
   return s->lower->ops == &ops ? self_of(s->lower) : NULL;
+}
+
+size_t ml_tls_stream_unsent(const struct ml_tls_stream *s)
+{
+  return (size_t)(s->stream.bytes_written - s->sent);
 }
 
 struct ml_tls *ml_tls_stream_engine(struct ml_tls_stream *s)

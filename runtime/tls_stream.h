@@ -65,6 +65,9 @@ void ml_tls_stream_deadline(struct ml_tls_stream *tls, double seconds);
 /* The TLS stream that this one stands on; NULL when it stands on something else. */
 struct ml_tls_stream *ml_tls_stream_below(struct ml_tls_stream *tls);
 
+/* Bytes of cleartext written whose records have not all been handed down. */
+size_t ml_tls_stream_unsent(const struct ml_tls_stream *tls);
+
 /* The engine, for answers and getters. */
 struct ml_tls *ml_tls_stream_engine(struct ml_tls_stream *tls);
 

@@ -37,6 +37,7 @@ struct ml_tls_stream {
   size_t encrypted;   /* of it, in this turn of the loop */
   unsigned turn;      /* which that is (ev_iteration, ev(3)) */
   bool write_pending; /* on_written is owed */
+  uint64_t sent;      /* cleartext whose records have been handed down */
 
   enum shutdown_phase shutdown;
   uint32_t asked; /* token of the last question passed on */

@@ -11,6 +11,12 @@
 
 /* ---- The lower stream: output ---- */
 
+static int all_down(struct ml_tls_stream *s)
+{
+  if (s->held_at == s->held_count) s->sent = s->stream.bytes_written;
+  return ML_DONE;
+}
+
 int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err)
 {
   struct ml_buf *out = ml_tls_output(s->tls);
@@ -18,7 +24,7 @@ int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err)
   /* What OpenSSL still says after our end (an answer to KeyUpdate, an alert) has no way to travel.
    */
   if (s->shutdown >= SHUT_LOWER) ml_buf_free(out);
-  if (ml_buf_size(out) == 0) return ML_DONE;
+  if (ml_buf_size(out) == 0) return all_down(s);
   if (s->lower_broken) {
     ml_error_system(err, EPIPE, "write");
     return ML_FAILED;
@@ -32,6 +38,7 @@ int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err)
     *out = s->flying;
     out->start = out->end = 0;
     s->flying = (struct ml_buf){0};
+    return all_down(s);
   }
   if (result == ML_FAILED) s->lower_broken = true;
   return result;

@@ -109,6 +109,21 @@ describe('a server that is named as an option', function()
       client:resume()
     end))
 
+  it('goes on although nobody listens for the error event of the socket (new tls.TLSSocket)', over(
+    function(socket, expect, over_)
+      socket:on('close', expect(function(hadError)
+        assert.is_true(hadError)
+        over_()
+      end))
+    end, function(port)
+      local client
+      client = net.connect(port, '127.0.0.1', function()
+        client:write(('*'):rep(1024))
+      end)
+      client:on('error', ignore)
+      client:resume()
+    end))
+
   it('does not announce the connection, whose event is secure (new tls.TLSSocket)', over(
     function(socket, expect, over_)
       socket:on('secure', expect(function()

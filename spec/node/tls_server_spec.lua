@@ -440,3 +440,28 @@ describe('a program with TLS connections', function()
     assert.same({ 0, 'closed\n', '' }, { outcome.status, outcome.out, outcome.err })
   end)
 end)
+
+describe('setOptions', function()
+  it('changes whom the server asks for a certificate, and warns once (server.setOptions)', spec.async(
+    function(done, expect)
+      local process = require 'process'
+      local function onWarning(warning)
+        assert.equal('DEP0122', warning.code)
+        assert.equal('Server.prototype.setOptions() is deprecated', warning.message)
+        process:removeListener('warning', onWarning)
+        done()
+      end
+      process:on('warning', expect(onWarning))
+      local server = tls.createServer()
+      assert.is_nil(server.clientCertEngine)
+      server:setOptions { clientCertEngine = 'some engine', requestCert = true, rejectUnauthorized = false }
+      assert.equal('some engine', server.clientCertEngine)
+      assert.is_true(server.requestCert)
+      assert.is_false(server.rejectUnauthorized)
+      server:setOptions {}
+      assert.is_false(server.requestCert)
+      assert.is_true(server.rejectUnauthorized)
+      N.raises('ERR_INVALID_ARG_TYPE', server.setOptions, server, 'options')
+      N.raises('ERR_INVALID_ARG_TYPE', server.setOptions, server, { requestCert = 1 })
+    end))
+end)

@@ -58,8 +58,11 @@ describe('socket:setMaxSendFragment', function()
   it('is false for what no record can be, and changes nothing then', spec.coroutine(function(await)
     local longest = sent(await, 'TLSv1.3', function(client)
       assert.is_true(client:setMaxSendFragment(1000))
-      for _, size in ipairs { 0, -1, 511, 16385, 1e10, -1e300, 0 / 0, math.huge } do
+      for _, size in ipairs { 0, -1, 511, 16385, 2 ^ 31 - 1, -2 ^ 31 } do
         assert.is_false(client:setMaxSendFragment(size))
+      end
+      for _, size in ipairs { 600.5, 1e10, -1e300, 0 / 0, math.huge } do
+        N.raises('ERR_OUT_OF_RANGE', client.setMaxSendFragment, client, size)
       end
       for _, size in ipairs { 'x', false, {} } do
         N.raises('ERR_INVALID_ARG_TYPE', client.setMaxSendFragment, client, size)

@@ -12,6 +12,7 @@ local native = require 'moonlatch.native'
 local arguments = require 'moonlatch.net.arguments'
 local connecting = require 'moonlatch.net.connecting'
 local nativePipe = require 'moonlatch.net.native_pipe'
+local nop = require('moonlatch.stream.write_buffer').nop
 local setImmediate = require('moonlatch.immediate').setImmediate
 require 'moonlatch.net.handlers'
 
@@ -50,6 +51,7 @@ Socket._finalCallback = false   -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
 Socket._pendingFinal = false    -- ended before the connection was there
+Socket._tellsWritten = false    -- a write's callback, if it has one, comes when the data has left
 Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
 Socket._pendingStart = false
@@ -406,7 +408,7 @@ function Socket:_send(data, callback)
     callback(codes.ERR_SOCKET_CLOSED())
     return
   end
-  local done, err = handle:write(data)
+  local done, err = handle:write(data, self._tellsWritten and self._writableState.writecb ~= nop)
   if done then
     callback()
   elseif done == false then

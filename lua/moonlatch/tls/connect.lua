@@ -55,8 +55,8 @@ local function servername(options)
   if net.isIP(name) ~= 0 then
     if not warned then
       warned = true
-      errors.emitWarning('Setting the TLS ServerName to an IP address is not permitted by RFC 6066. It is not sent.',
-        'DeprecationWarning', 'DEP0123')
+      errors.emitWarning('Setting the TLS ServerName to an IP address is not permitted by RFC 6066. '
+        .. 'This will be ignored in a future version.', 'DeprecationWarning', 'DEP0123')
     end
     return nil
   end
@@ -92,13 +92,13 @@ end
 function M.connect(...)
   local options, callback = normalize(...)
   check(options)
-  local settings = merge({}, options)
+  -- A script that wraps createSecureContext sees what counts.
+  local settings = merge({ ciphers = tls.DEFAULT_CIPHERS, minDHSize = MIN_DH_SIZE }, options)
   settings.isServer = false
-  settings.secureContext = context.given(options) or tls.createSecureContext(options)
+  settings.secureContext = context.given(options) or tls.createSecureContext(settings)
   -- Nil as well: a name that is not to be sent must not be left where it was given.
   settings.servername = servername(options)
   settings.host = expectedName(options)
-  settings.minDHSize = options.minDHSize or MIN_DH_SIZE
   local socket = TLSSocket(options.socket, settings)
   socket._target = options
   if callback then

@@ -110,7 +110,7 @@ end
 -- the script: it does so when asked to.
 local function connectionOptions(given, flags, options)
   local isServer = flags[1] == true
-  local merged = { isServer = isServer, requestCert = flags[2] == true, rejectUnauthorized = flags[3] }
+  local merged = { pair = true, isServer = isServer, requestCert = flags[2] == true, rejectUnauthorized = flags[3] }
   for key, value in pairs(options) do
     merged[key] = value
   end

@@ -14,7 +14,7 @@ local tls = require 'moonlatch.tls.namespace'
 
 local codes = errors.codes
 local nextTick = require('moonlatch.tick').nextTick
-local type, pairs = type, pairs
+local type, pairs, ipairs = type, pairs, ipairs
 
 local HANDSHAKE_TIMEOUT = 120000 -- ms
 
@@ -200,6 +200,47 @@ function Server:setSecureContext(options)
     end
   end
   self._context = ready
+  renew(self)
+end
+
+-- What setOptions notes down as fields of the server, as Node does.
+local NOTED = {
+  'pfx', 'key', 'passphrase', 'cert', 'clientCertEngine', 'ca', 'minVersion', 'maxVersion', 'secureProtocol', 'crl',
+  'ciphers', 'ecdhCurve', 'dhparam', 'sessionTimeout', 'ticketKeys', 'honorCipherOrder', 'secureOptions',
+  'sessionIdContext', 'sigalgs', 'privateKeyIdentifier', 'privateKeyEngine',
+}
+
+local warned = false
+
+--- The forerunner of setSecureContext: whom to ask for a certificate, the protocols and the pre-shared keys count for
+--- connections from now on. Of the context the fields of the server alone change, not what is spoken.
+---
+--- Raises ERR_INVALID_ARG_TYPE. Warns once (DEP0122).
+---@deprecated
+---@param options table
+---@source Node.js tls.Server.prototype.setOptions()
+function Server:setOptions(options)
+  if type(options) ~= 'table' then
+    error(errors.argType('options', 'Object', options), 0)
+  end
+  if not warned then
+    warned = true
+    errors.emitWarning('Server.prototype.setOptions() is deprecated', 'DeprecationWarning', 'DEP0122')
+  end
+  checkPolicy(options)
+  self.requestCert = options.requestCert == true
+  self.rejectUnauthorized = options.rejectUnauthorized ~= false
+  for _, name in ipairs(NOTED) do
+    if options[name] then
+      self[name] = options[name]
+    end
+  end
+  if options.ALPNProtocols or options.NPNProtocols or options.ALPNCallback then
+    self._protocols = alpn.read(options, {}, true)
+  end
+  if options.pskCallback or options.pskIdentityHint then
+    self._keys = psk.read(options, {})
+  end
   renew(self)
 end
 

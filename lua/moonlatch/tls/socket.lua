@@ -50,6 +50,7 @@ local function connectionOptions(options)
     checkServerIdentity = options.checkServerIdentity,
     minDHSize = options.minDHSize,
     handshakeTimeout = options.handshakeTimeout,
+    pair = options.pair,
   }
   alpn.read(options, o, o.isServer)
   for _, name in ipairs { 'postHandshakeAuth', 'enableTrace' } do
@@ -108,6 +109,7 @@ end
 TLSSocket.encrypted = true
 TLSSocket.authorized = false
 TLSSocket.secureConnecting = true
+TLSSocket._tellsWritten = true
 TLSSocket._established = false   -- the handshake is over
 TLSSocket._released = false      -- the script has been given the socket: its errors are 'error' events
 TLSSocket._reported = false      -- the server has been told of the failure
@@ -377,6 +379,17 @@ function TLSSocket:_reportToServer(err, later)
   return true
 end
 
+-- A server that puts TLS on a connection itself is not to end because a client spoke nonsense, whether or not it
+-- listens for 'error': there is a listener then, which tells of it by another name.
+local function outliveClient(self)
+  local o = self._tls
+  if o.isServer and not o.accepted and not o.pair and not self._established then
+    self:once('error', function(err)
+      self:emit('_tlsError', err)
+    end)
+  end
+end
+
 ---@package
 function TLSSocket:_onHandleError(err)
   if self.connecting then
@@ -401,6 +414,7 @@ function TLSSocket:_onHandleError(err)
   if self:_reportToServer(err) then
     self:destroy()
   else
+    outliveClient(self)
     self:destroy(err)
   end
 end
@@ -417,6 +431,14 @@ function TLSSocket:_destroy(err, callback)
   net.Socket._destroy(self, err, callback)
   wrap.finish(self, err)
 end
+
+-- What was written leaves at the end of the tick, in as few records as possible. Until then it is not out.
+class.getter(TLSSocket, 'writableLength', function(self)
+  local ws, handle = self._writableState, self._handle
+  local unsent = handle and handle.unsent and handle:unsent() or 0
+  -- Of a write under way the stream knows itself.
+  return ws.length + math.max(0, unsent - (ws.writing and not self._pendingCallback and ws.writelen or 0))
+end)
 
 require 'moonlatch.tls.socket_facts'(TLSSocket)
 require 'moonlatch.tls.renegotiation'(TLSSocket)

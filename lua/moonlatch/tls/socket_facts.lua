@@ -151,12 +151,13 @@ return function(TLSSocket)
 
   --- Limits the plaintext of a record, 512 to 16384 bytes.
   ---
-  --- Raises ERR_INVALID_ARG_TYPE for anything but a number; false when OpenSSL refuses the size.
+  --- Raises ERR_INVALID_ARG_TYPE for anything but a number, ERR_OUT_OF_RANGE for one that is no 32-bit integer; false
+  --- when OpenSSL refuses the size.
   ---@param size integer
   ---@return boolean
   ---@source Node.js tlsSocket.setMaxSendFragment()
   function TLSSocket:setMaxSendFragment(size)
-    errors.validate.number(size, 'size')
+    errors.validate.integer(size, 'size', -2 ^ 31, 2 ^ 31 - 1)
     return ask(self, 'setMaxSendFragment', size) or false
   end
 end

@@ -92,7 +92,7 @@ local function whenReady(socket, go)
     socket:once('secure', function()
       nextTick(again) -- it is still being told
     end)
-  elseif socket._writeCallback or socket.writableLength > 0 then
+  elseif socket._writeCallback or socket._writableState.length > 0 then
     socket:write('', again)
   else
     return true

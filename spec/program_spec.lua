@@ -4,6 +4,8 @@ local process = require 'process'
 local program = require 'spec.support.program'
 local spec = require 'moonlatch.spec'
 
+local programOptions = require 'moonlatch.options'
+
 local run, eval, quote = program.run, program.eval, program.quote
 
 -- Runs `code` as a script file, with arguments.
@@ -55,6 +57,45 @@ describe('the program', function()
   it('requires libraries with -l', function()
     assert.equal('table\n', run({ '-l', 'tls', '-e', 'print(type(package.loaded.tls))' }).out)
     assert.equal('table\n', run({ '-ltls', '-e', 'print(type(package.loaded.tls))' }).out)
+  end)
+
+  -- The options in a text, by what stands behind each: "--tls-min-v1.0|1.1" is two. True, or 'value' before "=".
+  local function optionsIn(text)
+    local found = {}
+    for first, others, equals in text:gmatch('%-%-(%l[%w.-]*)([|%d.]*)(=?)') do
+      found[first] = equals == '=' and 'value' or found[first] or true
+      for version in others:gmatch('|([%d.]+)') do
+        found[first:match('^.*v') .. version] = true
+      end
+    end
+    return found
+  end
+
+  it('knows the options that --help and the manual page name', function()
+    local known = { version = true, help = true }
+    for name, kind in pairs(programOptions.known) do
+      known[name] = kind
+    end
+    assert.same(known, optionsIn(run({ '--help' }).out))
+    local page = fs.readFileSync('docs/moonlatch.1', 'utf8')
+    assert.same(known, optionsIn(page:gsub('\\%-', '-'):gsub('" *, *"', ' '):gsub('= ', '=')))
+  end)
+
+  it('knows the letters that --help and the manual page name', function()
+    local function letters(text, pattern)
+      local found = {}
+      for letter in text:gmatch(pattern) do
+        found[letter] = true
+      end
+      return found
+    end
+    local expected = { e = true, l = true, i = true, v = true, E = true, j = true, O = true }
+    assert.same(expected, letters(run({ '--help' }).out, '\n  %-(%a)'))
+    local page = fs.readFileSync('docs/moonlatch.1', 'utf8')
+    assert.same(expected, letters(page, '\n%.TP\n%.BI? \\%-(%a)'))
+    for letter in pairs(expected) do
+      assert.is_nil(run({ '-' .. letter, letter == 'O' and '-e' or 'x', '' }).err:find('bad option', 1, true))
+    end
   end)
 
   it('prints versions for -v, --version and --help', function()

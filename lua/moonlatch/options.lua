@@ -3,7 +3,8 @@
 
 local options = {}
 
--- What an option takes: nothing (true), or a value ('value').
+--- What an option takes: nothing (true), or a value ('value').
+---@type table<string, true|'value'>
 local known = {
   ['workers'] = 'value',
   ['drain-timeout'] = 'value',
@@ -28,6 +29,8 @@ local known = {
   ['trace-warnings'] = true,
   ['trace-deprecation'] = true,
 }
+
+options.known = known
 
 --- One option of the form --name, --name=value or --name value.
 ---@param target table       filled

@@ -30,13 +30,14 @@ usage: moonlatch [options] [script [arguments]]
   --tls-cipher-list=LIST             default cipher list
   --tls-min-v1.0|1.1|1.2|1.3         lowest version of TLS by default
   --tls-max-v1.2|1.3                 highest version of TLS by default
+  --tls-v1.0|1.1                     older spellings of --tls-min-v1.0|1.1
   --tls-keylog=FILE                  write session keys for tcpdump or Wireshark
   --trace-tls                        print the handshake of every TLS connection
   --use-openssl-ca|--use-bundled-ca|--use-system-ca  where trusted certificates come from
   --openssl-config=FILE              configuration of OpenSSL
   --no-warnings, --trace-warnings, --no-deprecation, --throw-deprecation, --trace-deprecation
   --version  --help
-MOONLATCH_OPTIONS may hold any of the options that begin with --.
+MOONLATCH_OPTIONS may hold any of the options that begin with --, but the last two.
 ]=]
 
 local function say(fd, text)

@@ -22,7 +22,8 @@ static int key_gc(lua_State *L)
   return 0;
 }
 
-EVP_PKEY **ml_new_key(lua_State *L, int is_private)
+/* Pushes a new key, empty: the caller fills it in. */
+static EVP_PKEY **new_key(lua_State *L, int is_private)
 {
   struct key *key = lua_newuserdata(L, sizeof(*key));
   key->pkey = NULL;
@@ -34,7 +35,7 @@ EVP_PKEY **ml_new_key(lua_State *L, int is_private)
 
 void ml_push_key(lua_State *L, EVP_PKEY *pkey, int is_private)
 {
-  EVP_PKEY **place = ml_new_key(L, is_private);
+  EVP_PKEY **place = new_key(L, is_private);
   EVP_PKEY_up_ref(pkey);
   *place = pkey;
 }
@@ -66,7 +67,7 @@ static int native_private_key(lua_State *L)
   size_t len;
   const char *data = check_bytes(L, 1, &len);
   const char *passphrase = luaL_optstring(L, 2, NULL);
-  EVP_PKEY **place = ml_new_key(L, 1);
+  EVP_PKEY **place = new_key(L, 1);
   return ml_key_read_private(place, data, len, passphrase, &err) ? ml_fail(L, &err) : 1;
 }
 
@@ -77,7 +78,7 @@ static int native_public_key(lua_State *L)
   size_t len;
   const char *data = check_bytes(L, 1, &len);
   const char *passphrase = luaL_optstring(L, 2, NULL);
-  EVP_PKEY **place = ml_new_key(L, 0);
+  EVP_PKEY **place = new_key(L, 0);
   return ml_key_read_public(place, data, len, passphrase, &err) ? ml_fail(L, &err) : 1;
 }
 
@@ -86,7 +87,7 @@ static int native_make_key(lua_State *L)
 {
   struct ml_error err;
   const char *kind = luaL_checkstring(L, 1);
-  EVP_PKEY **place = ml_new_key(L, 1);
+  EVP_PKEY **place = new_key(L, 1);
   return ml_key_make(place, kind, &err) ? ml_fail(L, &err) : 1;
 }
 

@@ -257,21 +257,6 @@ static int process_write_sync(lua_State *L)
   return push_result(L, write_all(fd, data, len), "write");
 }
 
-static const struct {
-  const char *name;
-  int number;
-} signals[] = {
-    {"SIGHUP", SIGHUP},       {"SIGINT", SIGINT},   {"SIGQUIT", SIGQUIT},     {"SIGILL", SIGILL},
-    {"SIGTRAP", SIGTRAP},     {"SIGABRT", SIGABRT}, {"SIGIOT", SIGIOT},       {"SIGBUS", SIGBUS},
-    {"SIGFPE", SIGFPE},       {"SIGKILL", SIGKILL}, {"SIGUSR1", SIGUSR1},     {"SIGSEGV", SIGSEGV},
-    {"SIGUSR2", SIGUSR2},     {"SIGPIPE", SIGPIPE}, {"SIGALRM", SIGALRM},     {"SIGTERM", SIGTERM},
-    {"SIGCHLD", SIGCHLD},     {"SIGCONT", SIGCONT}, {"SIGSTOP", SIGSTOP},     {"SIGTSTP", SIGTSTP},
-    {"SIGTTIN", SIGTTIN},     {"SIGTTOU", SIGTTOU}, {"SIGURG", SIGURG},       {"SIGXCPU", SIGXCPU},
-    {"SIGXFSZ", SIGXFSZ},     {"SIGPROF", SIGPROF}, {"SIGVTALRM", SIGVTALRM}, {"SIGIO", SIGIO},
-    {"SIGWINCH", SIGWINCH},   {"SIGPOLL", SIGPOLL}, {"SIGPWR", SIGPWR},       {"SIGSYS", SIGSYS},
-    {"SIGSTKFLT", SIGSTKFLT},
-};
-
 static const luaL_Reg functions[] = {
     {"exit", process_exit},
     {"abort", process_abort},
@@ -299,11 +284,5 @@ void ml_open_process(lua_State *L)
 {
   lua_newtable(L);
   luaL_register(L, NULL, functions);
-  lua_createtable(L, 0, (int)(sizeof signals / sizeof signals[0]));
-  for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
-    lua_pushinteger(L, signals[i].number);
-    lua_setfield(L, -2, signals[i].name);
-  }
-  lua_setfield(L, -2, "signals");
   lua_setfield(L, 1, "process");
 }

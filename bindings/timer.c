@@ -76,16 +76,6 @@ static int timer_start(lua_State *L)
   return 0;
 }
 
-/* timer:again(ms): restarts a running one-shot, for the owner it has */
-static int timer_again(lua_State *L)
-{
-  struct timer *timer = ml_object_self(L);
-
-  if (timer->object.owner == LUA_NOREF) return luaL_error(L, "the timer was never started");
-  ml_timer_start(&timer->timer, check_ms(L, 2, 0), timer->timer.repeat);
-  return 0;
-}
-
 static int timer_stop(lua_State *L)
 {
   struct timer *timer = ml_object_self(L);
@@ -128,7 +118,7 @@ static int timer_gc(lua_State *L)
 }
 
 static const luaL_Reg timer_methods[] = {
-    {"start", timer_start}, {"again", timer_again},    {"stop", timer_stop}, {"ref", timer_ref},
+    {"start", timer_start}, {"stop", timer_stop},      {"ref", timer_ref},
     {"unref", timer_unref}, {"hasRef", timer_has_ref}, {NULL, NULL},
 };
 

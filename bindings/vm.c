@@ -174,7 +174,8 @@ static void run_drain(lua_State *L, void *arg)
   lua_call(L, 0, 0);
 }
 
-void ml_vm_drain(struct ml_vm *vm)
+/* Runs the nextTick queue until it is empty, when nothing is on the stack that will. */
+static void drain(struct ml_vm *vm)
 {
   if (vm->depth > 0 || !vm->ticks_pending || vm->drain == LUA_NOREF) return;
   vm->depth++;
@@ -193,7 +194,7 @@ int ml_enter(struct ml_vm *vm, void (*body)(lua_State *L, void *arg), void *arg)
   vm->depth++;
   status = enter((struct vm *)vm, body, arg);
   vm->depth--;
-  ml_vm_drain(vm);
+  drain(vm);
   return status;
 }
 
@@ -206,7 +207,7 @@ int ml_vm_on(lua_State *L, struct ml_vm *vm, int (*step)(struct ml_vm *vm, void 
   vm->L = L;
   vm->depth = 0;
   vm->ticks_pending = true; /* we may be in one tick of several, which the flag tells nothing of */
-  ml_vm_drain(vm);
+  drain(vm);
   result = step(vm, arg);
   vm->depth = depth_before;
   vm->L = L_before;

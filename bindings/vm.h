@@ -12,7 +12,4 @@ void ml_push_native(lua_State *L);
  * call into the loop is made through it. */
 int ml_vm_on(lua_State *L, struct ml_vm *vm, int (*step)(struct ml_vm *vm, void *arg), void *arg);
 
-/* Runs the nextTick queue until it is empty, when nothing is on the stack that will. */
-void ml_vm_drain(struct ml_vm *vm);
-
 #endif

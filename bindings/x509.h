@@ -32,7 +32,6 @@ EVP_PKEY *ml_check_key(lua_State *L, int index);
 
 /* The handle's own place for a reference, empty: push it first and fill it then, so that no error
  * between the two loses what was made. */
-EVP_PKEY **ml_new_key(lua_State *L, int is_private);
 X509 **ml_new_x509(lua_State *L);
 
 /* The place for the chain of the certificate's handle on top, for what is to live as long as it. */

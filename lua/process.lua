@@ -6,6 +6,7 @@ local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
 local EventEmitter = require('events').EventEmitter
 local native = require 'moonlatch.native'
+local signals = require 'moonlatch.signals'
 local tick = require 'moonlatch.tick'
 
 local floor = math.floor
@@ -204,32 +205,15 @@ end)
 
 -- Signals ----------------------------------------------------------------------------------------
 
-local function isInt32(value)
-  return type(value) == 'number' and value == floor(value) and value >= -2 ^ 31 and value < 2 ^ 31
-end
-
-local function signalNumber(signal)
-  if signal == nil then
-    return system.signals.SIGTERM
-  elseif isInt32(signal) then
-    return signal
-  end
-  local number = system.signals[signal]
-  if not number then
-    error(errors.coded(errors.TypeError, 'ERR_UNKNOWN_SIGNAL', 'Unknown signal: ' .. tostring(signal)), 0)
-  end
-  return number
-end
-
 ---@param pid integer
 ---@param signal? string|integer  SIGTERM when left out
 ---@return true
 process.kill = dotted(function(pid, signal)
   -- Cut off at 32 bits it would be another process, or a group.
-  if not isInt32(pid) then
+  if not signals.isInt32(pid) then
     error(errors.argType('pid', 'number', pid), 0)
   end
-  return check(system.kill(pid, signalNumber(signal)))
+  return check(system.kill(pid, signals.number(signal)))
 end)
 
 process.abort = function()

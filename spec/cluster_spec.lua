@@ -102,6 +102,8 @@ worker	[ 3000000, 'x' ]
         cluster.fork { HOW = 'wait' }:once('online', function() cluster.workers[2]:kill 'SIGKILL' end)
       elseif worker.id == 2 then
         cluster.fork { HOW = 'kill' }
+      elseif worker.id == 3 then
+        cluster.fork { HOW = 'abort' }
       end
     end)
     cluster.fork { HOW = 'exit' }
@@ -110,10 +112,17 @@ worker	[ 3000000, 'x' ]
       process.exit(3)
     elseif process.env.HOW == 'kill' then
       worker:kill 'SIGKILL'
+    elseif process.env.HOW == 'abort' then
+      process.abort()
     end
     timers.setInterval(function() end, 1000)
   ]]), function(await, place)
-    assert.equal('1\t3\tnil\tnil\n2\tnil\tSIGKILL\ttrue\n3\tnil\tSIGKILL\ttrue\n', (output(await, place)))
+    assert.equal([[
+1	3	nil	nil
+2	nil	SIGKILL	true
+3	nil	SIGKILL	true
+4	nil	SIGABRT	nil
+]], (output(await, place)))
   end))
 
   it('gives all workers the same port where each listens on 0, and several 0 several ports', C.test(script([[

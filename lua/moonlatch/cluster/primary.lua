@@ -8,6 +8,7 @@ local common = require 'moonlatch.cluster.common'
 local handles = require 'moonlatch.cluster.handles'
 local messages = require 'moonlatch.cluster.messages'
 local process = require 'process'
+local signals = require 'moonlatch.signals'
 local spawn = require 'moonlatch.process.children'
 local state = require 'moonlatch.cluster.state'
 local tickets = require 'moonlatch.cluster.tickets'
@@ -51,11 +52,6 @@ cluster.settings = {}
 ---@class cluster.Worker: EventEmitter
 local Worker = class('Worker', EventEmitter)
 cluster.Worker = Worker
-
-local signalNames = {}
-for name, number in pairs(native.process.signals) do
-  signalNames[number] = name
-end
 
 local lastId = 0
 local ring
@@ -146,7 +142,7 @@ end
 ---@package
 function Worker:_onResult(status, signal)
   self.process.exitCode = signal == 0 and status or nil
-  self.process.signalCode = signalNames[signal]
+  self.process.signalCode = signals.name(signal)
   if self.state == 'disconnected' then
     self.state = 'dead'
     exited(self)
@@ -240,11 +236,7 @@ local function processOf(worker)
   return {
     pid = worker._child:pid(),
     kill = function(signal)
-      local number = type(signal) == 'number' and signal or native.process.signals[signal or 'SIGTERM']
-      if not number then
-        error(errors.coded(errors.TypeError, 'ERR_UNKNOWN_SIGNAL', 'Unknown signal: ' .. tostring(signal)), 0)
-      end
-      return worker._child:kill(number) == true
+      return worker._child:kill(signals.number(signal)) == true
     end,
   }
 end

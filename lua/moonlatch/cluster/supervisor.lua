@@ -4,6 +4,7 @@ local cluster = require 'cluster'
 local handles = require 'moonlatch.cluster.handles'
 local native = require 'moonlatch.native'
 local process = require 'process'
+local signals = require 'moonlatch.signals'
 local timers = require 'timers'
 
 local pairs, min = pairs, math.min
@@ -89,7 +90,7 @@ local function finish(signal)
     for _, worker in pairs(cluster.workers) do
       worker:kill 'SIGKILL'
     end
-    process.exit(128 + native.process.signals[signal])
+    process.exit(128 + signals.number(signal))
   end
   ending = true
   handles.closeAll() -- the workers have their own until they leave

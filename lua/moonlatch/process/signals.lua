@@ -3,7 +3,7 @@
 
 local native = require 'moonlatch.native'
 
-local numbers = native.process.signals
+local numbers = require('moonlatch.signals').numbers
 
 native.handlers('signal', {
   signal = function(owner)

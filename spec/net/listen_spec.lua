@@ -300,4 +300,38 @@ describe('a server without descriptors', function()
     assert.is_nil(command.stdout:find('error', 1, true))
     assert.equal('', command.stderr)
   end))
+
+  -- Not even one to take a connection with and close it.
+  it('says so once, and serves those who waited when there are some again', spec.coroutine(function(await)
+    local command = spec.command { program.path, '-e', [[
+      local server = require('net').createServer(function(socket) socket:finish('served') end)
+      server:on('error', function(err) print('error', err.code, err.syscall, server.listening) end)
+      server:listen(0, '127.0.0.1', function() print('port ' .. server:address().port .. '.') end)
+    ]] }
+    local port = await(function(done)
+      command:waitFor('stdout', 'port (%d+)%.', function(match) done(nil, tonumber(match)) end)
+    end)
+    local function limit(count)
+      assert.equal(0, program.shell(('prlimit --pid %d --nofile=%s:'):format(command.pid, count)).status)
+    end
+    local before = program.shell(('prlimit --pid %d --nofile --noheadings --output SOFT'):format(command.pid)).out
+    limit(3)
+    local served = times(3)
+    for _ = 1, 3 do
+      local socket = net.connect(port, '127.0.0.1')
+      socket:once('data', function(text)
+        assert.equal('served', text)
+        served()
+      end)
+    end
+    await(function(done)
+      command:waitFor('stdout', 'error\tEMFILE\taccept\ttrue\n', function() done() end)
+    end)
+    limit(before:match('%d+'))
+    await(served.all)
+    command:kill()
+    await(command, 'exit')
+    assert.equal(1, select(2, command.stdout:gsub('EMFILE', '')))
+    assert.equal('', command.stderr)
+  end))
 end)

@@ -86,19 +86,30 @@ for name, version in pairs(native.versions) do
 end
 process.release = { name = 'moonlatch' }
 
--- The title is the one field that is more than a field.
-local title = process.argv0
-class.getter(Process, 'title', function()
-  return title
-end)
+-- Fields that are more than fields: what is assigned is checked or has an effect.
+local assign, assigned = {}, {}
 Process.metatable.__newindex = function(self, key, value)
-  if key == 'title' then
-    title = tostring(value)
-    system.setTitle(title)
+  local accept = assign[key]
+  if accept then
+    assigned[key] = accept(value)
   else
     rawset(self, key, value)
   end
 end
+
+local function special(name, accept)
+  assign[name] = accept
+  class.getter(Process, name, function()
+    return assigned[name]
+  end)
+end
+
+assigned.title = process.argv0
+special('title', function(value)
+  local title = tostring(value)
+  system.setTitle(title)
+  return title
+end)
 
 -- Environment and directories --------------------------------------------------------------------
 
@@ -222,21 +233,19 @@ end
 
 -- The end ----------------------------------------------------------------------------------------
 
--- An exit code as the operating system will see it, or an error for what is none.
-local function exitStatus(code, name)
-  if code == nil then
-    return 0
+special('exitCode', function(code)
+  local number = type(code) == 'string' and tonumber(code) or code
+  if number ~= nil and type(number) ~= 'number' then
+    error(errors.argType('code', 'number', code), 0)
+  elseif number and (number ~= floor(number) or math.abs(number) == math.huge) then
+    error(errors.range('code', 'an integer', code), 0)
   end
-  local number = code
-  if type(code) == 'string' then
-    number = tonumber(code)
-  end
-  if type(number) ~= 'number' then
-    error(errors.argType(name, 'integer', code), 0)
-  elseif number ~= floor(number) then
-    error(errors.range(name, 'an integer', code), 0)
-  end
-  return number % 256
+  return code
+end)
+
+-- The exit code as the operating system will see it.
+local function exitStatus()
+  return tonumber(process.exitCode or 0) % 256
 end
 
 --- Emits 'exit', once, and gives the status to end with. What its listeners put off is not done any more.
@@ -244,7 +253,6 @@ end
 ---@return integer
 function process._finish(code)
   if code ~= nil then
-    exitStatus(code, 'code')
     process.exitCode = code
   end
   if not process._exiting then
@@ -252,7 +260,7 @@ function process._finish(code)
     process:emit('exit', process.exitCode or 0)
   end
   tick.halt()
-  return exitStatus(process.exitCode, 'process.exitCode')
+  return exitStatus()
 end
 
 -- Ends the process once what was accepted for writing has been sent, as far as the kernel takes it.
@@ -319,7 +327,7 @@ native.setUncaught(function(err, traceback)
   end
   process.exitCode = 1
   process._finish()
-  leave(process.exitCode == 0 and 1 or exitStatus(process.exitCode))
+  leave(process.exitCode == 0 and 1 or exitStatus())
 end)
 
 -- Streams ------------------------------------------------------------------------------------------

@@ -77,8 +77,16 @@ static void sweep(struct instance *instance)
   if (instance->watches == NULL) dispose(instance);
 }
 
+/* The kernel's queue was full, and nobody knows what was lost (inotify(7)). */
+static void deliver_overflow(struct instance *instance)
+{
+  for (struct ml_fswatch *w = instance->watches; w != NULL; w = w->next)
+    if (!w->closed) w->callback(w, w->user, ML_FS_CHANGED, w->name);
+}
+
 static void deliver(struct instance *instance, const struct inotify_event *event)
 {
+  if (event->mask & IN_Q_OVERFLOW) deliver_overflow(instance);
   for (struct ml_fswatch *w = instance->watches; w != NULL; w = w->next) {
     if (w->descriptor != event->wd) continue;
     const char *name = event->len > 0 ? event->name : w->name;

@@ -12,7 +12,8 @@ enum ml_fs_change {
 struct ml_fswatch;
 
 /* `name` is the entry that changed inside a watched directory, else the last part of the watched
- * path. Valid during the call only. The callback may close the watch. */
+ * path; so it is, with ML_FS_CHANGED, when more happened than the kernel remembers, for every
+ * watch. Valid during the call only. The callback may close the watch. */
 typedef void ml_fswatch_cb(struct ml_fswatch *watch, void *user, enum ml_fs_change change,
                            const char *name);
 

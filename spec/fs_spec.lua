@@ -406,6 +406,10 @@ describe('fs', function()
       assert.equal('watch', err.syscall)
     end)
 
+    it('raises for what inotify cannot do', function()
+      failsWith('ERR_FEATURE_UNAVAILABLE_ON_PLATFORM', fs.watch, directory, { recursive = true })
+    end)
+
     it('does not keep the loop open when it is not persistent', function()
       local watcher = fs.watch(directory, { persistent = false })
       assert.is_false(native.step(false))

@@ -108,6 +108,40 @@ describe('process', function()
   it('refuses an exit code that is none', function()
     failsWith('ERR_INVALID_ARG_TYPE', process.exit, {})
     failsWith('ERR_OUT_OF_RANGE', process.exit, 1.5)
+    failsWith('ERR_OUT_OF_RANGE', process.exit, math.huge)
+    for value, code in pairs { x = 'ERR_INVALID_ARG_TYPE', [1.5] = 'ERR_OUT_OF_RANGE' } do
+      failsWith(code, function() process.exitCode = value end)
+    end
+    assert.is_nil(process.exitCode)
+  end)
+
+  it('ends with exitCode, which a listener of exit may still change', function()
+    assert.equal(3, eval('process.exitCode = 3').status)
+    assert.equal(3, eval("process.exitCode = '3'").status)
+    assert.equal(255, eval('process.exitCode = -1').status)
+    assert.equal(0, eval('process.exitCode = 3 process.exitCode = nil').status)
+    assert.equal(3, eval('process.exitCode = 3 process.exit()').status)
+    assert.equal(4, eval('process.exitCode = 3 process.exit(4)').status)
+    assert.equal(5, eval("process:on('exit', function(code) process.exitCode = code + 2 end) process.exit(3)").status)
+    assert.equal(1, eval("process.exitCode = 3 error 'x'").status)
+  end)
+
+  it('leaves from beforeExit and goes on after an uncaught error that was taken', function()
+    local outcome = eval [[
+      process:on('beforeExit', function(code) print('beforeExit', code) process.exit() end)
+      process:on('exit', function(code) print('exit', code) end)
+      process:on('uncaughtException', function(err) print('taken', err) process.exitCode = 2 end)
+      setTimeout(function() error('x', 0) end, 1)]]
+    assert.equal('taken\tx\nbeforeExit\t2\nexit\t2\n', outcome.out)
+    assert.equal(2, outcome.status)
+  end)
+
+  it('ends with 1 when a listener of exit raises, and calls no other', function()
+    local outcome = eval [[
+      process:on('exit', function() print 'first' error 'x' end)
+      process:on('exit', function() print 'second' end)]]
+    assert.equal('first\n', outcome.out)
+    assert.equal(1, outcome.status)
   end)
 
   it('abort ends by SIGABRT', function()

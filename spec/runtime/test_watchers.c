@@ -341,6 +341,37 @@ static void watches_of_one_place_are_told_each_and_close_alone(void **state)
   rmdir(directory);
 }
 
+static void a_watch_is_told_that_more_happened_than_the_kernel_remembers(void **state)
+{
+  (void)state;
+  char directory[] = "/tmp/moonlatch-watch-XXXXXX";
+  const char *own_name = directory + strlen("/tmp/");
+  struct changes changes = {.renamed = 0};
+  struct ml_fswatch *watch;
+  struct ml_error err;
+  FILE *setting = fopen("/proc/sys/fs/inotify/max_queued_events", "r");
+  int limit = 0;
+
+  assert_non_null(setting);
+  assert_int_equal(fscanf(setting, "%d", &limit), 1);
+  fclose(setting);
+  assert_non_null(mkdtemp(directory));
+  assert_int_equal(ml_fswatch_open(&watch, loop, directory, on_change, &changes, &err), 0);
+  /* Events that are the same as the one before are dropped, so the names alternate. */
+  for (int i = 0; i <= limit; i++)
+    touch(directory, i % 2 == 0 ? "a" : "b");
+  while (strcmp(changes.name, own_name) != 0)
+    ml_loop_step(loop, true);
+  touch(directory, "c");
+  while (strcmp(changes.name, "c") != 0)
+    ml_loop_step(loop, true);
+  ml_fswatch_close(watch);
+  forget(directory, "a");
+  forget(directory, "b");
+  forget(directory, "c");
+  rmdir(directory);
+}
+
 static void a_watch_outlives_what_it_watched(void **state)
 {
   (void)state;
@@ -387,6 +418,7 @@ int main(void)
       TEST(what_is_no_signal_is_refused),
       TEST(a_watch_names_what_changed_and_may_close_itself),
       TEST(watches_of_one_place_are_told_each_and_close_alone),
+      TEST(a_watch_is_told_that_more_happened_than_the_kernel_remembers),
       TEST(a_watch_outlives_what_it_watched),
       TEST(watching_nothing_fails),
   };

@@ -40,6 +40,7 @@ require 'moonlatch.referenced'(FSWatcher)
 local watcher = { FSWatcher = FSWatcher }
 
 --- Watches a file or a directory. The watcher emits 'change'(event, name), with event 'change' or 'rename'.
+--- Raises ERR_FEATURE_UNAVAILABLE_ON_PLATFORM for `recursive`: inotify tells of the entries of one directory.
 ---@param path string
 ---@param options? fs.WatchOptions
 ---@param listener? fun(event: 'change'|'rename', name: string)
@@ -51,6 +52,9 @@ function watcher.watch(path, options, listener)
   end
   options = sync.options(options)
   local signal = errors.validate.abortSignal(options.signal, 'options.signal')
+  if options.recursive then
+    error(errors.codes.ERR_FEATURE_UNAVAILABLE_ON_PLATFORM('watch recursively'), 0)
+  end
   local self = FSWatcher(path)
   if options.persistent == false then
     self:unref()

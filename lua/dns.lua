@@ -130,7 +130,9 @@ end
 local Resolver = class('Resolver')
 dns.Resolver = Resolver
 
+--- Raises ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE.
 ---@param options? dns.ResolverOptions
+---@source Node.js dns.Resolver
 function Resolver:init(options)
   local timeout, tries = -1, nil
   if options ~= nil then
@@ -274,11 +276,14 @@ local function warnOfNoName(hostname)
 end
 
 --- Finds a host's address. Without a name there is none: the callback gets nil (an empty list).
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_INVALID_ARG_VALUE for a family, a hint or an order that is none.
 ---@param hostname string
 ---@param options? dns.LookupOptions|0|4|6  the options, or just the family
 ---@param callback fun(err: Error?, address: string|table[]?, family: 4|6?)
 ---@return dns.Request
 ---@overload fun(hostname: string, callback: function): dns.Request
+---@source Node.js dns.lookup()
 function dns.lookup(hostname, options, callback)
   if hostname and type(hostname) ~= 'string' then
     error(errors.argType('hostname', 'string', hostname), 0)
@@ -317,12 +322,17 @@ function dns.lookup(hostname, options, callback)
 end
 
 --- In which order lookup gives addresses when it is not told.
+---
+--- Raises ERR_INVALID_ARG_VALUE.
 ---@param order 'verbatim'|'ipv4first'|'ipv6first'
+---@source Node.js dns.setDefaultResultOrder()
 function dns.setDefaultResultOrder(order)
   defaultOrder = validate.oneOf(order, 'dnsOrder', ORDERS)
 end
 
+--- In which order lookup gives addresses when it is not told.
 ---@return 'verbatim'|'ipv4first'|'ipv6first'
+---@source Node.js dns.getDefaultResultOrder()
 function dns.getDefaultResultOrder()
   return defaultOrder
 end
@@ -368,6 +378,7 @@ end
 ---@param callback fun(err: Error?, addresses: string[]|table[]?)
 ---@return dns.Request
 ---@overload fun(self: dns.Resolver, hostname: string, callback: function): dns.Request
+---@source Node.js resolver.resolve4()
 function Resolver:resolve4(hostname, options, callback)
   return askRecords(self, 4, hostname, options, callback)
 end
@@ -378,6 +389,7 @@ end
 ---@param callback fun(err: Error?, addresses: string[]|table[]?)
 ---@return dns.Request
 ---@overload fun(self: dns.Resolver, hostname: string, callback: function): dns.Request
+---@source Node.js resolver.resolve6()
 function Resolver:resolve6(hostname, options, callback)
   return askRecords(self, 6, hostname, options, callback)
 end
@@ -385,11 +397,14 @@ end
 local BY_TYPE = { A = 'resolve4', AAAA = 'resolve6' }
 
 --- The records of a type, 'A' (when it is left out) or 'AAAA'.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and ERR_INVALID_ARG_VALUE for another type.
 ---@param hostname string
 ---@param rrtype? 'A'|'AAAA'
 ---@param callback fun(err: Error?, addresses: string[]?)
 ---@return dns.Request
 ---@overload fun(self: dns.Resolver, hostname: string, callback: function): dns.Request
+---@source Node.js resolver.resolve()
 function Resolver:resolve(hostname, rrtype, callback)
   if callback == nil and validate.isCallable(rrtype) then
     rrtype, callback = nil, rrtype
@@ -405,9 +420,12 @@ function Resolver:resolve(hostname, rrtype, callback)
 end
 
 --- The names of an address, from /etc/hosts or the DNS.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and EINVAL for what is no address.
 ---@param ip string
 ---@param callback fun(err: Error?, hostnames: string[]?)
 ---@return dns.Request
+---@source Node.js resolver.reverse()
 function Resolver:reverse(ip, callback)
   validate.string(ip, 'name')
   validate.func(callback, 'callback')
@@ -419,6 +437,7 @@ function Resolver:reverse(ip, callback)
 end
 
 --- Ends all queries of this resolver: their callbacks get an error with code ECANCELLED.
+---@source Node.js resolver.cancel()
 function Resolver:cancel()
   local waiting = self.pending
   self.pending = {}
@@ -454,7 +473,10 @@ local function parseServer(text)
 end
 
 --- Whom to ask, in this order: addresses, each with a port when it is not 53. Not while a query is pending.
+---
+--- Raises ERR_INVALID_ARG_TYPE, ERR_INVALID_IP_ADDRESS, ERR_DNS_SET_SERVERS_FAILED.
 ---@param servers string[]
+---@source Node.js resolver.setServers()
 function Resolver:setServers(servers)
   if type(servers) ~= 'table' then
     error(errors.argType('servers', 'Array', servers), 0)
@@ -476,6 +498,7 @@ end
 
 --- Whom this resolver asks, as setServers takes them.
 ---@return string[]
+---@source Node.js resolver.getServers()
 function Resolver:getServers()
   local list = {}
   for text in self.handle:servers():gmatch('[^,]+') do

@@ -75,6 +75,7 @@ end
 ---@param options? { signal?: AbortSignal }
 ---@param callback? fun(err: any, ...: any)
 ---@return any ...
+---@source Node.js events.once()
 function events.once(source, name, options, callback)
   if callback == nil and options ~= nil and isCallable(options) then
     options, callback = nil, options
@@ -191,6 +192,7 @@ end
 ---@param options? events.OnOptions
 ---@return fun(): any next
 ---@return fun() close
+---@source Node.js events.on()
 function events.on(source, name, options)
   if not isInstance(source, EventEmitter) then
     error(errors.argType('emitter', 'EventEmitter', source), 0)
@@ -203,9 +205,12 @@ function events.on(source, name, options)
 end
 
 --- The listeners of an emitter, or of an AbortSignal.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param target EventEmitter|AbortSignal
 ---@param name any
 ---@return function[]
+---@source Node.js events.getEventListeners()
 function events.getEventListeners(target, name)
   if isInstance(target, EventEmitter) then
     return target:listeners(name)
@@ -219,16 +224,21 @@ function events.getEventListeners(target, name)
   error(errors.argType('emitter', { 'EventEmitter', 'EventTarget' }, target), 0)
 end
 
+--- How many listeners an emitter, or an AbortSignal, has.
 ---@param source EventEmitter
 ---@param name any
 ---@return integer
+---@source Node.js events.listenerCount()
 function events.listenerCount(source, name)
   return #events.getEventListeners(source, name)
 end
 
 --- Sets the limit of the emitters given, or without any the default of all.
+---
+--- Raises ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE.
 ---@param count? integer
 ---@param ... EventEmitter|AbortSignal
+---@source Node.js events.setMaxListeners()
 function events.setMaxListeners(count, ...)
   count = checkLimit(count == nil and EventEmitter.defaultMaxListeners or count, 'setMaxListeners')
   if select('#', ...) == 0 then
@@ -245,8 +255,12 @@ function events.setMaxListeners(count, ...)
   end
 end
 
+--- How many listeners of one event are no leak.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param target EventEmitter|AbortSignal
 ---@return integer
+---@source Node.js events.getMaxListeners()
 function events.getMaxListeners(target)
   if isInstance(target, EventEmitter) then
     return target:getMaxListeners()
@@ -260,6 +274,8 @@ end
 events.addAbortListener = abort.addAbortListener
 
 --- A subclass of EventEmitter.
+---@param name? string
+---@return moonlatch.Class
 function events:extend(name)
   return EventEmitter:extend(name)
 end

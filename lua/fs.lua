@@ -111,6 +111,7 @@ local lazy = {
 ---@param path? string  may be left out with options.fd
 ---@param options? string|fs.StreamOptions
 ---@return fs.ReadStream
+---@source Node.js fs.createReadStream()
 function fs.createReadStream(path, options)
   return fs.ReadStream(path, options)
 end
@@ -119,6 +120,7 @@ end
 ---@param path? string
 ---@param options? string|fs.StreamOptions
 ---@return fs.WriteStream
+---@source Node.js fs.createWriteStream()
 function fs.createWriteStream(path, options)
   return fs.WriteStream(path, options)
 end
@@ -133,6 +135,7 @@ end
 ---@param options? fs.WatchOptions
 ---@param listener? fun(event: 'change'|'rename', name: string)
 ---@return fs.FSWatcher
+---@source Node.js fs.watch()
 function fs.watch(path, options, listener)
   return require('moonlatch.fs.watcher').watch(path, options, listener)
 end

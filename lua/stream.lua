@@ -26,9 +26,12 @@ local stream = {
 }
 
 --- Destroys `target` with an AbortError when `signal` is aborted; returns it.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param signal AbortSignal
 ---@param target table
 ---@return table
+---@source Node.js stream.addAbortSignal()
 function stream.addAbortSignal(signal, target)
   if signal == nil then
     error(errors.argType('signal', 'AbortSignal', signal), 0)
@@ -44,6 +47,7 @@ end
 --- Can the stream still be read from? nil when it is not a stream.
 ---@param target any
 ---@return boolean?
+---@source Node.js stream.isReadable()
 function stream.isReadable(target)
   if not finished.isStream(target) or not target._readableState then
     return nil
@@ -54,6 +58,7 @@ end
 --- Can the stream still be written to? nil when it is not a stream.
 ---@param target any
 ---@return boolean?
+---@source Node.js stream.isWritable()
 function stream.isWritable(target)
   if not finished.isStream(target) or not target._writableState then
     return nil
@@ -68,6 +73,7 @@ end
 --- Has the stream failed?
 ---@param target any
 ---@return boolean
+---@source Node.js stream.isErrored()
 function stream.isErrored(target)
   local rs, ws = half(target), type(target) == 'table' and target._writableState or nil
   return (rs and rs.errored or ws and ws.errored) ~= nil
@@ -76,6 +82,7 @@ end
 --- Has anything been read from the stream, or was it called off?
 ---@param target any
 ---@return boolean
+---@source Node.js stream.isDisturbed()
 function stream.isDisturbed(target)
   local rs = type(target) == 'table' and target._readableState or nil
   return rs ~= nil and (rs.dataEmitted or target.readableAborted) == true
@@ -84,6 +91,7 @@ end
 --- Has the stream been destroyed? nil when it is not a stream.
 ---@param target any
 ---@return boolean?
+---@source Node.js stream.isDestroyed()
 function stream.isDestroyed(target)
   local state_ = half(target)
   return state_ and state_.destroyed

@@ -214,6 +214,7 @@ end
 
 --- Makes the loop stay open for it, as it does from the start.
 ---@return Timeout
+---@source Node.js timeout.ref()
 function Timeout:ref()
   self._refed = true
   count(self)
@@ -222,19 +223,23 @@ end
 
 --- Lets the loop end although it is running.
 ---@return Timeout
+---@source Node.js timeout.unref()
 function Timeout:unref()
   self._refed = false
   count(self)
   return self
 end
 
+--- Whether the loop stays open for it.
 ---@return boolean
+---@source Node.js timeout.hasRef()
 function Timeout:hasRef()
   return self._refed
 end
 
 --- Starts it over with the duration it has, even when it has fired; one that was cleared stays so.
 ---@return Timeout
+---@source Node.js timeout.refresh()
 function Timeout:refresh()
   if not self._onTimeout then
     return self
@@ -262,25 +267,32 @@ local timers = {
 }
 
 --- Calls `callback(...)` once, `ms` milliseconds from now at the earliest.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param callback function
 ---@param ms? number
 ---@param ... any
 ---@return Timeout
+---@source Node.js timers.setTimeout()
 function timers.setTimeout(callback, ms, ...)
   return start(callback, ms, false, ...)
 end
 
 --- Calls `callback(...)` every `ms` milliseconds.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param callback function
 ---@param ms? number
 ---@param ... any
 ---@return Timeout
+---@source Node.js timers.setInterval()
 function timers.setInterval(callback, ms, ...)
   return start(callback, ms, true, ...)
 end
 
 --- Cancels a timer; anything else is ignored.
 ---@param timer any
+---@source Node.js timers.clearTimeout()
 function timers.clearTimeout(timer)
   if not class.isInstance(timer, Timeout) then
     return
@@ -302,6 +314,7 @@ timers.clearInterval = timers.clearTimeout
 
 --- The same as clearTimeout.
 ---@return Timeout
+---@source Node.js timeout.close()
 function Timeout:close()
   timers.clearTimeout(self)
   return self

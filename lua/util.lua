@@ -46,7 +46,9 @@ end
 --- Are the values equal, tables member by member?
 ---@param a any
 ---@param b any
+---@param seen? table  pairs of tables that are being compared
 ---@return boolean
+---@source Node.js util.isDeepStrictEqual()
 function util.isDeepStrictEqual(a, b, seen)
   if rawequal(a, b) or a ~= a and b ~= b then
     return true
@@ -58,11 +60,14 @@ end
 
 local warned = {}
 
---- `fn` that emits a DeprecationWarning with `message` when it is first called; once for each code.
+--- Gives `fn`, which then emits a DeprecationWarning with `message` when it is first called; once for each code.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param fn function
 ---@param message string
 ---@param code? string
 ---@return function
+---@source Node.js util.deprecate()
 function util.deprecate(fn, message, code)
   errors.validate.func(fn, 'fn')
   local done = false
@@ -94,6 +99,7 @@ end
 --- A function that formats to stderr when the section is named in MOONLATCH_DEBUG or NODE_DEBUG.
 ---@param section string
 ---@return table  callable; `enabled` tells whether it prints
+---@source Node.js util.debuglog()
 function util.debuglog(section)
   local enabled = isDebugged(section)
   return setmetatable({ enabled = enabled }, { __call = function(_, ...)
@@ -105,9 +111,12 @@ end
 
 util.debug = util.debuglog
 
---- `text` without the terminal's escape sequences.
+--- The text without a terminal's escape sequences.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param text string
 ---@return string
+---@source Node.js util.stripVTControlCharacters()
 function util.stripVTControlCharacters(text)
   errors.validate.string(text, 'str')
   return (text:gsub('\27%[[%d;?]*[%a@]', ''):gsub('\27%].-\7', ''))
@@ -116,6 +125,7 @@ end
 --- A string of valid UTF-8: what is not becomes U+FFFD.
 ---@param text string
 ---@return string
+---@source Node.js util.toUSVString()
 function util.toUSVString(text)
   return require('moonlatch.stream.encoding').toValidUtf8(tostring(text))
 end

@@ -28,6 +28,8 @@ local function newSignal()
   return setmetatable({ aborted = false }, AbortSignal.metatable)
 end
 
+--- Raises ERR_ILLEGAL_CONSTRUCTOR.
+---@source Node.js AbortSignal
 function AbortSignal:init()
   error(errors.codes.ERR_ILLEGAL_CONSTRUCTOR(), 0)
 end
@@ -115,8 +117,11 @@ local function abort(signal, reason)
 end
 
 --- Calls `listener(event)` when the signal is aborted. The same listener is added once.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param kind string  only 'abort' ever happens
 ---@param listener fun(event: table)
+---@source Node.js abortSignal.addEventListener()
 function AbortSignal:addEventListener(kind, listener)
   errors.validate.func(listener, 'listener')
   if kind ~= 'abort' or self.aborted then
@@ -136,8 +141,10 @@ function AbortSignal:addEventListener(kind, listener)
   listeners[#listeners + 1] = { listener = listener }
 end
 
+--- Takes back what addEventListener did.
 ---@param kind string
 ---@param listener function
+---@source Node.js abortSignal.removeEventListener()
 function AbortSignal:removeEventListener(kind, listener)
   local listeners = kind == 'abort' and self._listeners or {}
   for i, entry in ipairs(listeners) do
@@ -154,6 +161,7 @@ function AbortSignal:removeEventListener(kind, listener)
 end
 
 --- Raises the reason if the signal has been aborted.
+---@source Node.js abortSignal.throwIfAborted()
 function AbortSignal:throwIfAborted()
   if self.aborted then
     error(self.reason, 0)
@@ -220,11 +228,14 @@ rawset(AbortSignal, 'any', signalAny)
 ---@overload fun(): AbortController
 local AbortController = class('AbortController')
 
+---@source Node.js AbortController
 function AbortController:init()
   self.signal = newSignal()
 end
 
+--- Aborts the signal, the first time it is called.
 ---@param reason? any  default an AbortError
+---@source Node.js abortController.abort()
 function AbortController:abort(reason)
   abort(self.signal, reason)
 end

@@ -32,6 +32,7 @@ local errorMonitor = setmetatable({}, { __tostring = function()
   return 'Symbol(events.errorMonitor)'
 end })
 
+---@source Node.js EventEmitter
 function EventEmitter:init()
 end
 
@@ -142,6 +143,7 @@ end
 ---@param name any
 ---@param listener function
 ---@return self
+---@source Node.js emitter.on()
 function EventEmitter:on(name, listener)
   checkListener(listener)
   return add(self, eventName(name), listener, false)
@@ -153,6 +155,7 @@ EventEmitter.addListener = EventEmitter.on
 ---@param name any
 ---@param listener function
 ---@return self
+---@source Node.js emitter.prependListener()
 function EventEmitter:prependListener(name, listener)
   checkListener(listener)
   return add(self, eventName(name), listener, true)
@@ -166,15 +169,18 @@ end
 ---@param name any
 ---@param listener function
 ---@return self
+---@source Node.js emitter.once()
 function EventEmitter:once(name, listener)
   checkListener(listener)
   name = eventName(name)
   return self:on(name, newOnce(self, name, listener))
 end
 
+--- Adds a listener before those already there, to be removed when it is called.
 ---@param name any
 ---@param listener function
 ---@return self
+---@source Node.js emitter.prependOnceListener()
 function EventEmitter:prependOnceListener(name, listener)
   checkListener(listener)
   name = eventName(name)
@@ -229,6 +235,7 @@ end
 ---@param name any
 ---@param ... any
 ---@return boolean
+---@source Node.js emitter.emit()
 function EventEmitter:emit(name, ...)
   if name == 'error' then
     return emitError(self, ...)
@@ -273,6 +280,7 @@ end
 ---@param name any
 ---@param listener function
 ---@return self
+---@source Node.js emitter.removeListener()
 function EventEmitter:removeListener(name, listener)
   checkListener(listener)
   name = eventName(name)
@@ -315,6 +323,7 @@ end
 --- Removes the listeners of the event, or of all events.
 ---@param name? any
 ---@return self
+---@source Node.js emitter.removeAllListeners()
 function EventEmitter:removeAllListeners(name)
   local events = self._events
   if not events then
@@ -356,6 +365,7 @@ end
 --- A copy of the event's listeners.
 ---@param name any
 ---@return function[]
+---@source Node.js emitter.listeners()
 function EventEmitter:listeners(name)
   return collect(self, name, true)
 end
@@ -364,6 +374,7 @@ end
 --- `listener`).
 ---@param name any
 ---@return function[]
+---@source Node.js emitter.rawListeners()
 function EventEmitter:rawListeners(name)
   return collect(self, name, false)
 end
@@ -372,6 +383,7 @@ end
 ---@param name any
 ---@param listener? function
 ---@return integer
+---@source Node.js emitter.listenerCount()
 function EventEmitter:listenerCount(name, listener)
   local events = self._events
   local present = events and events[eventName(name)]
@@ -392,6 +404,7 @@ end
 
 --- The names of the events that have listeners, in the order in which they got their first.
 ---@return any[]
+---@source Node.js emitter.eventNames()
 function EventEmitter:eventNames()
   local names = {}
   for i, name in ipairs(self._events or {}) do
@@ -408,12 +421,15 @@ end
 --- Sets how many listeners of one event are no leak; 0 for any number.
 ---@param count integer
 ---@return self
+---@source Node.js emitter.setMaxListeners()
 function EventEmitter:setMaxListeners(count)
   self._maxListeners = checkLimit(count, 'setMaxListeners')
   return self
 end
 
+--- How many listeners of one event are no leak.
 ---@return integer
+---@source Node.js emitter.getMaxListeners()
 function EventEmitter:getMaxListeners()
   return self._maxListeners or self.defaultMaxListeners
 end

@@ -152,6 +152,7 @@ end
 ---@param options table?
 ---@param ... any
 ---@return string
+---@source Node.js util.formatWithOptions()
 function format.formatWithOptions(options, ...)
   local count, arguments = select('#', ...), { ... }
   local template = arguments[1]
@@ -178,6 +179,7 @@ end
 --- Fills the template, appends what is left of the arguments; values that are not strings are inspected.
 ---@param ... any
 ---@return string
+---@source Node.js util.format()
 function format.format(...)
   return format.formatWithOptions(nil, ...)
 end

@@ -90,6 +90,7 @@ end)
 
 --- Whether the loop stays open for it.
 ---@return boolean
+---@source Node.js immediate.hasRef()
 function Immediate:hasRef()
   return self._refed and self._list ~= nil
 end
@@ -108,12 +109,16 @@ local function setRef(self, refed)
   return self
 end
 
+--- Makes the loop stay open for it, as it does from the start.
 ---@return Immediate
+---@source Node.js immediate.ref()
 function Immediate:ref()
   return setRef(self, true)
 end
 
+--- Lets the loop end although it is waiting.
 ---@return Immediate
+---@source Node.js immediate.unref()
 function Immediate:unref()
   return setRef(self, false)
 end
@@ -121,9 +126,12 @@ end
 local immediate = { Immediate = Immediate }
 
 --- Calls `callback(...)` after the I/O of this turn of the loop, before it waits again.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param callback function
 ---@param ... any
 ---@return Immediate
+---@source Node.js timers.setImmediate()
 function immediate.setImmediate(callback, ...)
   errors.validate.func(callback, 'callback')
   local count = select('#', ...)
@@ -141,6 +149,7 @@ end
 
 --- Cancels it; anything that is not a waiting Immediate is ignored.
 ---@param self any
+---@source Node.js timers.clearImmediate()
 function immediate.clearImmediate(self)
   if not class.isInstance(self, Immediate) or not self._list then
     return

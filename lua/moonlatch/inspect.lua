@@ -264,6 +264,7 @@ end
 ---@param value any
 ---@param options? util.InspectOptions
 ---@return string
+---@source Node.js util.inspect()
 function module.inspect(value, options)
   local context = { path = {}, circular = {}, circles = 0, indent = 0, deepest = 0 }
   for key, default in pairs(DEFAULTS) do

@@ -29,7 +29,9 @@ local held = {
 }
 held.base64url = held.base64
 
+--- Raises ERR_UNKNOWN_ENCODING.
 ---@param name? string  default 'utf8'
+---@source Node.js StringDecoder
 function StringDecoder:init(name)
   local canonical = encoding.normalize(name == nil and 'utf8' or name)
   if not canonical then
@@ -40,8 +42,11 @@ function StringDecoder:init(name)
 end
 
 --- The text of the bytes so far that is complete.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param bytes string
 ---@return string
+---@source Node.js stringDecoder.write()
 function StringDecoder:write(bytes)
   if type(bytes) ~= 'string' then
     error(errors.argType('buf', { 'string', 'Buffer' }, bytes), 0)
@@ -63,6 +68,7 @@ end
 --- got complete.
 ---@param bytes? string
 ---@return string
+---@source Node.js stringDecoder.end()
 function StringDecoder:finish(bytes)
   local text = bytes ~= nil and self:write(bytes) or ''
   local rest = self._held

@@ -180,12 +180,16 @@ function Worker:kill(signal)
 end
 Worker.destroy = Worker.kill
 
+--- Whether messages can be sent.
 ---@return boolean
+---@source Node.js worker.isConnected()
 function Worker:isConnected()
   return self._channel.connected
 end
 
+--- Whether the process has ended.
 ---@return boolean
+---@source Node.js worker.isDead()
 function Worker:isDead()
   return self.state == 'exited' or self.state == 'dead'
 end
@@ -323,6 +327,8 @@ end
 cluster.setupMaster = cluster.setupPrimary
 
 --- Asks all workers to leave. `callback` is called when none is connected any more.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param callback? function
 ---@source Node.js cluster.disconnect()
 function cluster.disconnect(callback)

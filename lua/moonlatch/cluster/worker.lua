@@ -170,12 +170,16 @@ function Worker:kill(signal)
 end
 Worker.destroy = Worker.kill
 
+--- Whether messages can be sent.
 ---@return boolean
+---@source Node.js worker.isConnected()
 function Worker:isConnected()
   return channel.connected
 end
 
+--- Whether the process has ended.
 ---@return boolean
+---@source Node.js worker.isDead()
 function Worker:isDead()
   return false
 end

@@ -71,6 +71,10 @@ end
 ---@field bytesRead integer
 local ReadStream = stream.Readable:extend('ReadStream')
 
+--- Raises ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE.
+---@param path? string
+---@param options? string|fs.StreamOptions
+---@source Node.js fs.ReadStream
 function ReadStream:init(path, options)
   options = sync.options(options)
   stream.Readable.init(self, {
@@ -128,6 +132,10 @@ end
 ---@field bytesWritten integer
 local WriteStream = stream.Writable:extend('WriteStream')
 
+--- Raises ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE.
+---@param path? string
+---@param options? string|fs.StreamOptions
+---@source Node.js fs.WriteStream
 function WriteStream:init(path, options)
   options = sync.options(options)
   stream.Writable.init(self, {

@@ -83,12 +83,15 @@ end
 ---@param flags? string|integer  'r' when left out
 ---@param mode? integer|string   0666
 ---@return integer fd
+---@source Node.js fs.openSync()
 function sync.openSync(path, flags, mode)
   return (check('open', path, nil,
     system.open(checkPath(path), checkFlags(flags, 'r'), checkMode(mode, 438))))
 end
 
+--- Closes a descriptor.
 ---@param fd integer
+---@source Node.js fs.closeSync()
 function sync.closeSync(fd)
   check('close', nil, nil, system.close(checkFd(fd)))
 end
@@ -103,10 +106,13 @@ end
 local LONGEST_READ = 2 ^ 30
 
 --- At most `length` bytes, '' at the end of the file.
+---
+--- Raises ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE, what the system says.
 ---@param fd integer
 ---@param length integer
 ---@param position? integer  where to read; where the last read ended when left out
 ---@return string
+---@source Node.js fs.readSync()
 function sync.readSync(fd, length, position)
   validate.integer(length, 'length', 0, LONGEST_READ)
   checkPosition(position)
@@ -114,10 +120,13 @@ function sync.readSync(fd, length, position)
 end
 
 --- Writes all of `data`.
+---
+--- Raises ERR_INVALID_ARG_TYPE, what the system says.
 ---@param fd integer
 ---@param data string
 ---@param position? integer
 ---@return integer bytes
+---@source Node.js fs.writeSync()
 function sync.writeSync(fd, data, position)
   validate.string(data, 'data')
   checkPosition(position)
@@ -142,6 +151,7 @@ end
 ---@param file string|integer  a path or a descriptor
 ---@param options? string|{ encoding?: string, flag?: string }
 ---@return string
+---@source Node.js fs.readFileSync()
 function sync.readFileSync(file, options)
   options = sync.options(options)
   local bytes = withFile(file, options.flag or 'r', nil, function(fd)
@@ -168,6 +178,7 @@ end
 ---@param file string|integer
 ---@param data string
 ---@param options? string|{ encoding?: string, mode?: integer, flag?: string }
+---@source Node.js fs.writeFileSync()
 function sync.writeFileSync(file, data, options)
   writeFile(file, data, options, 'w')
 end
@@ -176,6 +187,7 @@ end
 ---@param file string|integer
 ---@param data string
 ---@param options? string|{ encoding?: string, mode?: integer, flag?: string }
+---@source Node.js fs.appendFileSync()
 function sync.appendFileSync(file, data, options)
   writeFile(file, data, options, 'a')
 end
@@ -183,12 +195,15 @@ end
 --- Never raises: what cannot be a path does not exist.
 ---@param path string
 ---@return boolean
+---@source Node.js fs.existsSync()
 function sync.existsSync(path)
   return type(path) == 'string' and not path:find('\0', 1, true) and system.access(path) ~= nil
 end
 
+--- Raises what the system says unless the process may do that with the file.
 ---@param path string
 ---@param mode? integer  F_OK, R_OK, W_OK, X_OK added up
+---@source Node.js fs.accessSync()
 function sync.accessSync(path, mode)
   check('access', path, nil, system.access(checkPath(path), mode))
 end
@@ -211,37 +226,49 @@ sync.statSync = statWith('stat')
 ---@type fun(path: string, options?: { throwIfNoEntry?: boolean }): fs.Stats
 sync.lstatSync = statWith('lstat')
 
+--- What stat(2) tells of an open file.
 ---@param fd integer
 ---@return fs.Stats
+---@source Node.js fs.fstatSync()
 function sync.fstatSync(fd)
   return Stats(check('fstat', nil, nil, system.fstat(checkFd(fd))))
 end
 
+--- Removes a file.
 ---@param path string
+---@source Node.js fs.unlinkSync()
 function sync.unlinkSync(path)
   check('unlink', path, nil, system.unlink(checkPath(path)))
 end
 
+--- Gives a file another name, in place of what has it.
 ---@param from string
 ---@param to string
+---@source Node.js fs.renameSync()
 function sync.renameSync(from, to)
   check('rename', from, to, system.rename(checkPath(from, 'oldPath'), checkPath(to, 'newPath')))
 end
 
+--- Sets a file's permissions.
 ---@param path string
 ---@param mode integer|string
+---@source Node.js fs.chmodSync()
 function sync.chmodSync(path, mode)
   check('chmod', path, nil, system.chmod(checkPath(path), checkMode(mode, 438)))
 end
 
+--- Makes a symbolic link to `target` at `path`.
 ---@param target string
 ---@param path string
+---@source Node.js fs.symlinkSync()
 function sync.symlinkSync(target, path)
   check('symlink', target, path, system.symlink(checkPath(target, 'target'), checkPath(path)))
 end
 
+--- The path without links and dots.
 ---@param path string
 ---@return string
+---@source Node.js fs.realpathSync()
 function sync.realpathSync(path)
   return (check('realpath', path, nil, system.realpath(checkPath(path))))
 end
@@ -272,6 +299,7 @@ end
 ---@param path string
 ---@param options? integer|string|{ recursive?: boolean, mode?: integer }
 ---@return string? first  with `recursive`: the first directory made
+---@source Node.js fs.mkdirSync()
 function sync.mkdirSync(path, options)
   checkPath(path)
   if type(options) ~= 'table' then
@@ -287,6 +315,7 @@ end
 --- Makes a directory with a name of its own: the prefix and six random characters.
 ---@param prefix string
 ---@return string path
+---@source Node.js fs.mkdtempSync()
 function sync.mkdtempSync(prefix)
   return (check('mkdtemp', checkPath(prefix, 'prefix') .. 'XXXXXX', nil, system.mkdtemp(prefix)))
 end
@@ -294,14 +323,17 @@ end
 --- The names in a directory, sorted.
 ---@param path string
 ---@return string[]
+---@source Node.js fs.readdirSync()
 function sync.readdirSync(path)
   local names = check('scandir', path, nil, system.readdir(checkPath(path)))
   table.sort(names)
   return names
 end
 
+--- Removes an empty directory, or with `recursive` what it holds too.
 ---@param path string
 ---@param options? { recursive?: boolean }
+---@source Node.js fs.rmdirSync()
 function sync.rmdirSync(path, options)
   if options and options.recursive then
     sync.rmSync(path, { recursive = true })
@@ -324,8 +356,11 @@ local function removeTree(path)
 end
 
 --- Removes a file, or with `recursive` a directory and what it holds; with `force` its absence is no error.
+---
+--- Raises what the system says, ERR_FS_EISDIR for a directory without `recursive`.
 ---@param path string
 ---@param options? { recursive?: boolean, force?: boolean }
+---@source Node.js fs.rmSync()
 function sync.rmSync(path, options)
   options = options or {}
   local fields, kind, text, number = system.lstat(checkPath(path))

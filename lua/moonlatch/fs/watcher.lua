@@ -17,6 +17,7 @@ native.handlers('watch', {
 })
 
 ---@param path string
+---@source Node.js fs.FSWatcher
 function FSWatcher:init(path)
   EventEmitter.init(self)
   local handle = native.fs.watch()
@@ -25,6 +26,7 @@ function FSWatcher:init(path)
 end
 
 --- Ends it, with 'close' in the next tick. A second call does nothing.
+---@source Node.js watcher.close()
 function FSWatcher:close()
   local handle = self._handle
   if not handle then
@@ -40,11 +42,14 @@ require 'moonlatch.referenced'(FSWatcher)
 local watcher = { FSWatcher = FSWatcher }
 
 --- Watches a file or a directory. The watcher emits 'change'(event, name), with event 'change' or 'rename'.
---- Raises ERR_FEATURE_UNAVAILABLE_ON_PLATFORM for `recursive`: inotify tells of the entries of one directory.
+---
+--- Raises ERR_INVALID_ARG_TYPE, what the system says, and ERR_FEATURE_UNAVAILABLE_ON_PLATFORM for `recursive`: inotify
+--- tells of the entries of one directory.
 ---@param path string
 ---@param options? fs.WatchOptions
 ---@param listener? fun(event: 'change'|'rename', name: string)
 ---@return fs.FSWatcher
+---@source Node.js fs.watch()
 function watcher.watch(path, options, listener)
   sync.checkPath(path, 'filename')
   if type(options) == 'function' then

@@ -35,8 +35,10 @@ local function isCallable(value)
   return value ~= nil and validate.isCallable(value)
 end
 
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param options? net.ServerOptions
 ---@param listener? fun(socket: net.Socket)  for 'connection'
+---@source Node.js net.Server
 function Server:init(options, listener)
   EventEmitter.init(self)
   if isCallable(options) then
@@ -180,8 +182,11 @@ end
 --- Starts listening: listen([port [, host]] [, backlog] [, callback]), listen(path [, backlog] [, callback]) or
 --- listen(options [, callback]) with net.ListenOptions. The callback becomes a listener of 'listening'; failures are
 --- 'error' events.
+---
+--- Raises ERR_SERVER_ALREADY_LISTEN, ERR_SOCKET_BAD_PORT, ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE.
 ---@param ... any
 ---@return self
+---@source Node.js server.listen()
 function Server:listen(...)
   local options, callback, given = arguments.normalize(...)
   if self._handle then
@@ -331,6 +336,7 @@ end
 --- Stops listening. 'close' follows when the last connection has ended.
 ---@param callback? fun(err?: Error)  for 'close'; gets ERR_SERVER_NOT_RUNNING when the server was not listening
 ---@return self
+---@source Node.js server.close()
 function Server:close(callback)
   local handle = self._handle
   if isCallable(callback) then
@@ -355,6 +361,7 @@ end
 
 --- Where the server listens: address, family and port, or the path of a unix socket; nil when it does not.
 ---@return { address: string, family: string, port: integer }|string|nil
+---@source Node.js server.address()
 function Server:address()
   if not self._handle then
     return nil
@@ -367,8 +374,11 @@ function Server:address()
 end
 
 --- Tells the callback how many connections are open.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param callback fun(err: nil, count: integer)
 ---@return self
+---@source Node.js server.getConnections()
 function Server:getConnections(callback)
   validate.func(callback, 'callback')
   nextTick(callback, nil, self._connections)

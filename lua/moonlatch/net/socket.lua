@@ -122,6 +122,7 @@ local function onreadOption(onread)
 end
 
 ---@param options? net.SocketOptions|integer  or a descriptor
+---@source Node.js net.Socket
 function Socket:init(options)
   options = copyOptions(options)
   checkOptions(options)
@@ -234,8 +235,11 @@ end
 
 --- Connects: connect(port [, host] [, callback]), connect(path [, callback]) or connect(options [, callback]). The
 --- callback becomes a listener of 'connect'.
+---
+--- Raises ERR_MISSING_ARGS, ERR_SOCKET_BAD_PORT, ERR_INVALID_ARG_TYPE, ERR_INVALID_IP_ADDRESS for a localAddress.
 ---@param ... any
 ---@return self
+---@source Node.js socket.connect()
 function Socket:connect(...)
   local options, callback = arguments.normalize(...)
   checkTarget(options)
@@ -377,6 +381,7 @@ end
 
 --- With `onread` there is no buffer to fill: pausing stops the handle at once.
 ---@return self
+---@source Node.js socket.pause()
 function Socket:pause()
   if self._onread then
     self:_stopReading()
@@ -384,7 +389,9 @@ function Socket:pause()
   return Duplex.pause(self)
 end
 
+--- Lets the data flow, to 'data' or to the `onread` callback.
 ---@return self
+---@source Node.js socket.resume()
 function Socket:resume()
   if self._onread and not self._reading then
     nextTick(self._read, self)
@@ -535,6 +542,7 @@ function Socket:_destroy(err, callback)
 end
 
 --- Destroys the socket once what was written is out.
+---@source Node.js socket.destroySoon()
 function Socket:destroySoon()
   if self.writable then
     self:finish()
@@ -557,6 +565,7 @@ end
 --- Closes the connection with RST. A socket that is connecting does so when it is connected, one without a connection
 --- fails with ERR_SOCKET_CLOSED.
 ---@return self
+---@source Node.js socket.resetAndDestroy()
 function Socket:resetAndDestroy()
   if not self._handle then
     self:destroy(codes.ERR_SOCKET_CLOSED())

@@ -18,10 +18,13 @@ end
 
 ---@param Socket moonlatch.Class
 return function(Socket)
-  --- 'timeout' is emitted after `ms` milliseconds in which nothing was read or written; 0 ends that.
+  --- Has 'timeout' emitted after `ms` milliseconds in which nothing was read or written; 0 ends that.
+  ---
+  --- Raises ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE.
   ---@param ms number
   ---@param callback? fun()  added to (or with 0 taken from) the listeners of 'timeout'
   ---@return self
+  ---@source Node.js socket.setTimeout()
   function Socket:setTimeout(ms, callback)
     if self.destroyed then
       return self
@@ -52,6 +55,7 @@ return function(Socket)
   --- Whether small writes are sent without waiting for more. What is written in one tick leaves together in any case.
   ---@param enable? boolean  default true
   ---@return self
+  ---@source Node.js socket.setNoDelay()
   function Socket:setNoDelay(enable)
     self._noDelay = enable == nil or enable and true or false
     if self._handle and not self.connecting then
@@ -64,6 +68,7 @@ return function(Socket)
   ---@param enable? boolean  default false
   ---@param initialDelay? number  milliseconds before the first probe
   ---@return self
+  ---@source Node.js socket.setKeepAlive()
   function Socket:setKeepAlive(enable, initialDelay)
     self._keepAlive = enable and true or false
     self._keepAliveDelay = arguments.keepAliveDelay(initialDelay, 'initialDelay')
@@ -95,6 +100,7 @@ return function(Socket)
 
   --- The local end: address, family and port; an empty table when there is none.
   ---@return { address?: string, family?: string, port?: integer }
+  ---@source Node.js socket.address()
   function Socket:address()
     local name = self:_getSockname()
     return { address = name.address, family = name.family, port = name.port }

@@ -80,9 +80,12 @@ return function(process)
 
   --- Emits a warning: a message with a type and a code, or an Error. It reaches 'warning' listeners
   --- in the next tick, and stderr when there are none.
+  ---
+  --- Raises ERR_INVALID_ARG_TYPE, and the warning itself where deprecations are to be raised.
   ---@param warning string|Error
   ---@param kind? string|{ type?: string, code?: string, detail?: string }
   ---@param code? string
+  ---@source Node.js process.emitWarning()
   function process.emitWarning(warning, kind, code)
     local detail
     kind, code, detail = fieldsOf(kind, code)

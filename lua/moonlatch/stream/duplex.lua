@@ -14,6 +14,7 @@ class.mixin(Duplex, Writable)
 Duplex.allowHalfOpen = true
 
 ---@param options? stream.DuplexOptions
+---@source Node.js stream.Duplex
 function Duplex:init(options)
   self:_initReadable(options, true)
   self:_initWritable(options, true)

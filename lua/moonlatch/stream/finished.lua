@@ -213,10 +213,13 @@ end
 
 --- Calls `callback(err)` once when the stream can no longer be read from and written to, or has failed,
 --- or was closed too early. Returns a function that calls the watch off.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param stream table
 ---@param options? stream.FinishedOptions
 ---@param callback fun(err: any)
 ---@return fun() cleanup
+---@source Node.js stream.finished()
 function finished.finished(stream, options, callback)
   if callback == nil and errors.validate.isCallable(options) then
     options, callback = nil, options

@@ -41,6 +41,10 @@ return function(Readable, emitReadable, flow)
 
   --- As EventEmitter's; a 'data' listener sets the stream flowing unless it was paused, a 'readable'
   --- listener takes the flow over.
+  ---@param name any
+  ---@param listener function
+  ---@return self
+  ---@source Node.js readable.on()
   function Readable:on(name, listener)
     Stream.on(self, name, listener)
     if name == 'data' then
@@ -60,6 +64,11 @@ return function(Readable, emitReadable, flow)
 
   Readable.addListener = Readable.on
 
+  --- As EventEmitter's; when the last 'readable' listener goes, the stream flows if there is one for 'data'.
+  ---@param name any
+  ---@param listener function
+  ---@return self
+  ---@source Node.js readable.removeListener()
   function Readable:removeListener(name, listener)
     Stream.removeListener(self, name, listener)
     if name == 'readable' then
@@ -72,6 +81,10 @@ return function(Readable, emitReadable, flow)
 
   Readable.off = Readable.removeListener
 
+  --- As EventEmitter's, with the same consequence.
+  ---@param name? any
+  ---@return self
+  ---@source Node.js readable.removeAllListeners()
   function Readable:removeAllListeners(name)
     Stream.removeAllListeners(self, name)
     if name == 'readable' or name == nil then
@@ -94,6 +107,7 @@ return function(Readable, emitReadable, flow)
 
   --- Lets the data flow, from the next tick on. A 'readable' listener keeps precedence.
   ---@return self
+  ---@source Node.js readable.resume()
   function Readable:resume()
     local rs = self._readableState
     if not rs.flowing then
@@ -109,6 +123,7 @@ return function(Readable, emitReadable, flow)
 
   --- Stops 'data' until resume().
   ---@return self
+  ---@source Node.js readable.pause()
   function Readable:pause()
     local rs = self._readableState
     if rs.flowing ~= false then
@@ -121,6 +136,7 @@ return function(Readable, emitReadable, flow)
 
   --- Is the stream paused, by pause() or because something else does the reading?
   ---@return boolean
+  ---@source Node.js readable.isPaused()
   function Readable:isPaused()
     local rs = self._readableState
     return rs.paused == true or rs.flowing == false

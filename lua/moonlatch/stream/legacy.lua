@@ -11,6 +11,8 @@ local Stream = class('Stream', EventEmitter)
 --- Readable has a pipe of its own.
 ---@param dest table
 ---@param options? { end: boolean }
+---@return table dest
+---@source Node.js stream.pipe()
 function Stream:pipe(dest, options)
   local function onData(chunk)
     if dest.writable and dest:write(chunk) == false and self.pause then

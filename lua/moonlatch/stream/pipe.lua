@@ -159,6 +159,8 @@ return function(Readable)
   --- end unless options['end'] is false. Returns dest.
   ---@param dest table
   ---@param options? { end: boolean }
+  ---@return table dest
+  ---@source Node.js readable.pipe()
   function Readable:pipe(dest, options)
     local rs = self._readableState
     addDestination(rs, dest)
@@ -191,6 +193,7 @@ return function(Readable)
   --- Undoes pipe(dest), or all pipes, and pauses when none is left.
   ---@param dest? table
   ---@return self
+  ---@source Node.js readable.unpipe()
   function Readable:unpipe(dest)
     local rs = self._readableState
     local pipes = rs.pipes

@@ -245,8 +245,11 @@ local pipeline = {}
 --- an iterator function, one between a function that takes an iterator and returns one, the last a
 --- function that takes an iterator: what it returns is the callback's second argument. Returns the last
 --- stream.
+---
+--- Raises ERR_INVALID_ARG_TYPE, ERR_MISSING_ARGS for fewer than two streams.
 ---@param ... any  streams (or a list of them), options ({ signal=, ['end']= }), callback
 ---@return table
+---@source Node.js stream.pipeline()
 function pipeline.pipeline(...)
   local arguments = { ... }
   local callback = table.remove(arguments)
@@ -260,6 +263,7 @@ end
 --- The same inside a coroutine: waits for the end, raises the error.
 ---@param ... any  streams, options
 ---@return any value  what a last function returned
+---@source Node.js stream.promises.pipeline()
 function pipeline.wait(...)
   local streams, options = readArguments({ ... })
   return await.call('pipeline', function(done)
@@ -267,9 +271,11 @@ function pipeline.wait(...)
   end)
 end
 
---- stream.finished inside a coroutine: waits until the stream is over, raises its error.
+--- Does as stream.finished inside a coroutine: waits until the stream is over, raises its error.
 ---@param stream table
 ---@param options? stream.FinishedOptions
+---@return nil
+---@source Node.js stream.promises.finished()
 function pipeline.waitFinished(stream, options)
   return await.call('finished', function(done)
     finished(stream, options or {}, done)

@@ -42,6 +42,7 @@ Readable._readsContinuously = false
 local flow, endReadable, emitReadable
 
 ---@param options? stream.ReadableOptions
+---@source Node.js stream.Readable
 function Readable:init(options)
   self:_initReadable(options, false)
   if options and options.signal then
@@ -251,6 +252,7 @@ end
 ---@param chunk any
 ---@param name? string  encoding of a string chunk
 ---@return boolean
+---@source Node.js readable.push()
 function Readable:push(chunk, name)
   local rs = self._readableState
   -- The common case by itself: flowing, nothing waiting, one plain listener.
@@ -280,6 +282,7 @@ end
 ---@param chunk any
 ---@param name? string
 ---@return boolean
+---@source Node.js readable.unshift()
 function Readable:unshift(chunk, name)
   return addToStream(self, self._readableState, chunk, name, true)
 end
@@ -287,6 +290,7 @@ end
 --- From now on chunks are text in that encoding; no character is ever split between two.
 ---@param name? string  default 'utf8'
 ---@return self
+---@source Node.js readable.setEncoding()
 function Readable:setEncoding(name)
   local rs = self._readableState
   local decoder = require('moonlatch.string_decoder').StringDecoder(name)
@@ -382,6 +386,7 @@ end
 --- many. Also emits them as 'data'. read(0) only starts filling the buffer.
 ---@param n? integer
 ---@return any
+---@source Node.js readable.read()
 function Readable:read(n)
   local rs = self._readableState
   n = toInteger(n)

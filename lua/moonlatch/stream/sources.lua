@@ -140,6 +140,7 @@ return function(Readable)
   ---@param options? { destroyOnReturn: boolean }
   ---@return fun(): any next
   ---@return fun() close
+  ---@source Node.js readable.iterator()
   function Readable:chunks(options)
     return iterate(self, options)
   end
@@ -150,6 +151,7 @@ return function(Readable)
   --- resume) emits.
   ---@param stream table
   ---@return self
+  ---@source Node.js readable.wrap()
   function Readable:wrap(stream)
     local paused = false
     stream:on('data', function(chunk)

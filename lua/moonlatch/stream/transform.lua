@@ -28,6 +28,7 @@ local function unbuffered(options)
 end
 
 ---@param options? stream.TransformOptions
+---@source Node.js stream.Transform
 function Transform:init(options)
   if options and (options.highWaterMark == 0
     or options.highWaterMark == nil and options.readableHighWaterMark == 0) then

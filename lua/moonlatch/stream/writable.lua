@@ -41,6 +41,7 @@ local finishMaybe, clearBuffer
 local METHODS = { 'write', 'writev', 'final', 'destroy', 'construct' }
 
 ---@param options? stream.WritableOptions
+---@source Node.js stream.Writable
 function Writable:init(options)
   self:_initWritable(options, false)
   if options and options.signal then
@@ -252,6 +253,7 @@ end
 ---@param name? string|function  encoding
 ---@param callback? fun(err: any)
 ---@return boolean
+---@source Node.js writable.write()
 function Writable:write(chunk, name, callback)
   local ws = self._writableState
   -- The common case by itself, which makes no garbage.
@@ -329,12 +331,15 @@ function clearBuffer(self, ws)
 end
 
 --- Holds writes back until uncork() is called as often, to hand them on in one go.
+---@source Node.js writable.cork()
 function Writable:cork()
   local ws = self._writableState
   ws.corked = ws.corked + 1
   ws.plain = false
 end
 
+--- Undoes one cork(); the last one hands on what was held back.
+---@source Node.js writable.uncork()
 function Writable:uncork()
   local ws = self._writableState
   if ws.corked == 0 then
@@ -352,6 +357,7 @@ end
 --- The encoding of strings written without one.
 ---@param name string
 ---@return self
+---@source Node.js writable.setDefaultEncoding()
 function Writable:setDefaultEncoding(name)
   self._writableState.defaultEncoding = canonicalEncoding(name)
   self:_updatePlain()
@@ -486,6 +492,7 @@ end
 ---@param name? string
 ---@param callback? fun(err: any)  called at 'finish', or with the error that prevented it
 ---@return self
+---@source Node.js writable.end()
 function Writable:finish(chunk, name, callback)
   local ws = self._writableState
   if type(chunk) == 'function' then
@@ -528,6 +535,7 @@ end
 Writable['end'] = Writable.finish
 
 --- A Writable cannot be read.
+---@source Node.js writable.pipe()
 function Writable:pipe()
   errorOrDestroy(self, codes.ERR_STREAM_CANNOT_PIPE())
 end

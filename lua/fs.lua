@@ -129,6 +129,7 @@ end
 ---@field persistent? boolean   false: as unref()
 ---@field signal? AbortSignal   closes it
 ---@field encoding? string      without effect: names are bytes
+---@field recursive? boolean    refused: ERR_FEATURE_UNAVAILABLE_ON_PLATFORM
 
 --- Watches a file or a directory.
 ---@param path string

@@ -6,8 +6,8 @@ const tls = require('tls');
 const [directory, number] = process.argv.slice(2);
 const count = Number(number);
 const options = {
-  key: fs.readFileSync(`${directory}/key.pem`),
-  cert: fs.readFileSync(`${directory}/cert.pem`),
+  key: fs.readFileSync(`${directory}/chain.key`),
+  cert: fs.readFileSync(`${directory}/chain.crt`),
 };
 
 const pause = () => new Promise((resolve) => setImmediate(resolve));
@@ -45,6 +45,12 @@ function build() {
   build();
   contexts = [];
   const again = await memory();
-  console.log([first, elapsed * 1e3 / count, (built - before) / count, (dropped - before) / 1024,
-    (again - before) / 1024].map((n) => n.toFixed(2)).join(' '));
+  const figures = {
+    first_ms: first,
+    each_us: elapsed * 1e3 / count,
+    each_kib: (built - before) / count,
+    dropped_mib: (dropped - before) / 1024,
+    again_mib: (again - before) / 1024,
+  };
+  console.log(Object.entries(figures).map(([name, n]) => `${name}=${n.toFixed(2)}`).join(' '));
 })();

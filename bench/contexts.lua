@@ -1,4 +1,4 @@
--- usage: moonlatch contexts.lua DIRECTORY COUNT: prints what bench/contexts puts into a row. Memory is what the kernel
+-- usage: moonlatch contexts.lua DIRECTORY COUNT: prints what bench/run puts into a row. Memory is what the kernel
 -- counts as this process' own.
 local fs = require 'fs'
 local process = require 'process'
@@ -6,8 +6,8 @@ local tls = require 'tls'
 
 local directory, count = process.argv[3], tonumber(process.argv[4])
 local options = {
-  key = fs.readFileSync(directory .. '/key.pem'),
-  cert = fs.readFileSync(directory .. '/cert.pem'),
+  key = fs.readFileSync(directory .. '/chain.key'),
+  cert = fs.readFileSync(directory .. '/chain.crt'),
 }
 
 -- KiB.
@@ -52,5 +52,5 @@ local dropped = memory()
 build(count)
 local again = memory()
 
-print(('%.3f %.2f %.2f %.2f %.2f'):format(first, elapsed * 1e3 / count, (built - before) / count,
-  (dropped - before) / 1024, (again - before) / 1024))
+print(('first_ms=%.2f each_us=%.2f each_kib=%.2f dropped_mib=%.2f again_mib=%.2f'):format(first,
+  elapsed * 1e3 / count, (built - before) / count, (dropped - before) / 1024, (again - before) / 1024))

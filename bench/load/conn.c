@@ -310,6 +310,7 @@ static bool parse_header(struct load *load, struct conn *conn, const uint8_t *da
 {
   const char *end = memmem(data, len, "\r\n\r\n", 4);
   const char *field = memmem(data, len, "Content-Length: ", 16);
+  if (!field) field = memmem(data, len, "content-length: ", 16); /* as haproxy has it */
   if (len < 12 || memcmp(data, "HTTP/1.1 200", 12) != 0 || !end || !field || field > end) {
     fail(load, conn, "the server's answer is not HTTP: %.20s", (const char *)data);
     return false;

@@ -342,6 +342,9 @@ struct ml_listener *ml_listener_new(struct ml_loop *loop, const struct ml_listen
   l->fd = l->spare_fd = -1;
   l->ref = true;
   ev_init(&l->io, on_acceptable);
+  /* Where client and server are one program the server hears of a connection first: a client that
+   * closes the server as soon as it is connected does not reset itself. */
+  ev_set_priority(&l->io, 1);
   ev_init(&l->pause, on_pause_over);
   l->io.data = l->pause.data = l;
   return l;

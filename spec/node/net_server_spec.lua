@@ -203,6 +203,28 @@ describe('Server.close', function()
       end)
     end))
 
+  it('keeps a client that closes the server as soon as it is connected (server.close)', spec.async(
+    function(done, expect)
+      local order = {}
+      N.listening(function(socket)
+        order[#order + 1] = 'server'
+        socket:finish('hello')
+        socket:resume()
+      end, function(server, port)
+        local client
+        client = net.connect(port, '127.0.0.1', function()
+          order[#order + 1] = 'client'
+          server:close(expect(function()
+            assert.same({ 'server', 'client', 'hello' }, order)
+            done()
+          end))
+        end)
+        client:on('data', function(data)
+          order[#order + 1] = data
+        end)
+      end)
+    end))
+
   it('lets connections that exist go on and accepts no others (server.close)', spec.async(function(done, expect)
     N.pair(function(client, peer, over)
       local port, closed = client.remotePort, false

@@ -62,11 +62,15 @@ arguments.autoSelectFamilyAttemptTimeout = 250
 -- A shorter attempt would give up on connections that merely cross the world.
 local SHORTEST_ATTEMPT = 10
 
---- A number, or a string that is one: not below 0. Node's test for what is a port and what a path.
+--- A number, or a string that is one: not below 0. Node's test for what is a port and what a path. Blanks count as 0:
+--- what was meant to be a port is no path.
 ---@param value any
 ---@return number|false
 function arguments.toNumber(value)
   local kind = type(value)
+  if kind == 'string' and not value:find '%S' then
+    return 0
+  end
   local number = (kind == 'number' or kind == 'string') and tonumber(value)
   return number and number >= 0 and number or false
 end

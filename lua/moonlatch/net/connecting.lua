@@ -37,7 +37,7 @@ end
 
 -- A failure names our end too when the script chose it.
 local function nameLocalEnd(attempts, err)
-  if attempts.localAddress and attempts.localPort then
+  if attempts.localAddress and attempts.localPort and err.syscall ~= 'bind' then
     err.localAddress, err.localPort = attempts.localAddress, attempts.localPort
     err.message = format('%s - Local (%s:%s)', err.message, err.localAddress, err.localPort)
   end

@@ -52,6 +52,7 @@ Socket._pendingData = false     -- written before the connection was there, with
 Socket._pendingCallback = false
 Socket._pendingFinal = false    -- ended before the connection was there
 Socket._tellsWritten = false    -- a write's callback, if it has one, comes when the data has left
+Socket._waiting = false         -- the timer of setTimeout while there is no handle
 Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
 Socket._pendingStart = false
@@ -193,6 +194,7 @@ function Socket:_attach(handle)
     handle:unref()
   end
   if self.timeout and self.timeout > 0 then
+    self:_timeWithoutHandle(0)
     handle:setTimeout(self.timeout)
   end
   if self._wantsRead and not self.connecting then
@@ -525,6 +527,9 @@ function Socket:_destroy(err, callback)
   connecting.stop(self)
   local hadHandle = self._handle ~= nil
   closeHandle(self)
+  if self._waiting then
+    self:_timeWithoutHandle(0)
+  end
   failWrites(self, err)
   callback(err)
   if hadHandle then

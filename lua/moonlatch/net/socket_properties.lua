@@ -39,6 +39,8 @@ return function(Socket)
     self.timeout = ms
     if self._handle then
       self._handle:setTimeout(ms)
+    else
+      self:_timeWithoutHandle(ms)
     end
     if callback and ms == 0 then
       self:removeListener('timeout', callback)
@@ -46,6 +48,19 @@ return function(Socket)
       self:once('timeout', callback)
     end
     return self
+  end
+
+  --- Without a handle nothing can happen before the time is over but that one is attached, which takes over.
+  ---@package
+  ---@param ms number  0: no longer
+  function Socket:_timeWithoutHandle(ms)
+    if self._waiting then
+      self._waiting:close()
+      self._waiting = false
+    end
+    if ms > 0 then
+      self._waiting = require('timers').setTimeout(self._onHandleTimeout, ms, self):unref()
+    end
   end
 
   function Socket:_onHandleTimeout()

@@ -1,7 +1,9 @@
 -- Connecting: its forms, its failures, its look-ups.
 
 local net = require 'net'
+local program = require 'spec.support.program'
 local spec = require 'moonlatch.spec'
+local timers = require 'timers'
 
 local function listening(fn)
   local server
@@ -288,27 +290,104 @@ describe('choosing between addresses', function()
     end)
   end))
 
-  it('gives an attempt up after its time', spec.async(function(_, expect)
-    listening(function(port, server)
-      -- 192.0.2.0/24 is for documentation (RFC 5737): nobody answers there.
-      local client = net.connect {
-        port = port, host = 'two.test', autoSelectFamilyAttemptTimeout = 20,
-        lookup = answers { { address = '192.0.2.1', family = 4 }, { address = '127.0.0.1', family = 4 } },
-      }
-      local gaveUp = false
-      client:on('connectionAttemptTimeout', function()
-        gaveUp = true
-      end)
-      client:on('connectionAttemptFailed', function()
-        gaveUp = true -- no route there at all
-      end)
-      client:on('connect', expect(function()
-        assert.is_true(gaveUp)
-        client:destroy()
-        server:close()
-      end))
+  -- A port of 127.0.0.1 where connections neither come about nor fail, since as many wait there as may; what to kill in
+  -- the end, and those who wait.
+  local function silent(await)
+    local command = spec.command { program.path, '-e', [[
+      local server = require('net').createServer()
+      server:listen(0, '127.0.0.1', 1, function()
+        print('port ' .. server:address().port .. '.')
+        process.kill(process.pid, 'SIGSTOP')
+      end)]] }
+    local port = await(function(done)
+      command:waitFor('stdout', 'port (%d+)%.', function(match) done(nil, tonumber(match)) end)
     end)
+    local waiting = {}
+    for i = 1, 2 do
+      waiting[i] = net.connect(port, '127.0.0.1')
+      waiting[i]:on('error', function() end)
+      await(waiting[i], 'connect')
+    end
+    return port, function()
+      command:kill(9)
+      await(command, 'exit')
+    end
+  end
+
+  local both = answers { { address = '127.0.0.1', family = 4 }, { address = '127.0.0.2', family = 4 } }
+
+  it('gives an attempt up after its time', spec.coroutine(function(await)
+    local port, over = silent(await)
+    local server = net.createServer():listen(port, '127.0.0.2')
+    await(server, 'listening')
+    local client = net.connect { port = port, host = 'two.test', autoSelectFamilyAttemptTimeout = 20, lookup = both }
+    local order = {}
+    for _, event in ipairs { 'connectionAttempt', 'connectionAttemptTimeout', 'connectionAttemptFailed' } do
+      client:on(event, function(address, atPort, family)
+        assert.equal(port, atPort)
+        assert.equal(4, family)
+        order[#order + 1] = event .. ' ' .. address
+      end)
+    end
+    await(client, 'connect')
+    assert.same({ 'connectionAttempt 127.0.0.1', 'connectionAttemptTimeout 127.0.0.1', 'connectionAttempt 127.0.0.2' },
+      order)
+    assert.equal('127.0.0.2', client.remoteAddress)
+    client:destroy()
+    server:close()
+    over()
   end))
+
+  it('says which attempt took too long when all fail', spec.coroutine(function(await)
+    local port, over = silent(await)
+    local client = net.connect { port = port, host = 'two.test', autoSelectFamilyAttemptTimeout = 20, lookup = both }
+    local err = await(function(done)
+      client:on('error', function(err) done(nil, err) end)
+    end)
+    assert.equal('ETIMEDOUT', err.code)
+    assert.equal('connect ETIMEDOUT 127.0.0.1:' .. port, err.errors[1].message)
+    assert.equal('ECONNREFUSED', err.errors[2].code)
+    over()
+  end))
+
+  it('ends with the socket that is destroyed while an attempt waits, or in the event that tells of it',
+    spec.coroutine(function(await)
+      local port, over = silent(await)
+      for _, event in ipairs { 'connectionAttempt', 'connectionAttemptTimeout', 'later' } do
+        local client = net.connect { port = port, host = 'two.test', autoSelectFamilyAttemptTimeout = 20,
+          lookup = both }
+        local attempts = 0
+        client:on('connectionAttempt', function() attempts = attempts + 1 end)
+        client:on('connect', function() error('connected') end)
+        client:on('error', function(err) error(err, 0) end)
+        client:on(event, function() client:destroy() end)
+        if event == 'later' then
+          client:once('connectionAttempt', function() timers.setImmediate(client.destroy, client) end)
+        end
+        assert.is_false(await(client, 'close'))
+        assert.equal(1, attempts)
+      end
+      over()
+    end))
+
+  it('is not done without autoSelectFamily, nor for one family, nor from an address of ours',
+    spec.async(function(_, expect)
+      for _, options in ipairs { { autoSelectFamily = false }, { family = 4 }, { localAddress = '127.0.0.1' } } do
+        unusedPort(function(port)
+          options.port, options.host = port, 'two.test'
+          options.lookup = expect(function(_, request, callback)
+            assert.is_nil(request.all)
+            require('process').nextTick(callback, nil, '127.0.0.1', 4)
+          end)
+          local client = net.connect(options)
+          client:on('error', expect(function(err)
+            assert.equal('ECONNREFUSED', err.code)
+            assert.is_nil(err.errors)
+            assert.is_nil(client.autoSelectFamilyAttemptedAddresses)
+          end))
+        end)
+      end
+    end))
 
   it('puts the families in turn', spec.async(function(_, expect)
     unusedPort(function(port)

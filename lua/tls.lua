@@ -61,7 +61,7 @@ tls.CleartextStream = tls.TLSSocket
 --- A server whose connections are TLS. `listener` is added for 'secureConnection'.
 ---
 --- Raises what tls.Server raises.
----@param options? table
+---@param options? tls.ServerOptions
 ---@param listener? function
 ---@return tls.Server
 ---@source Node.js tls.createServer()

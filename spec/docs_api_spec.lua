@@ -180,6 +180,22 @@ PAGES['string_decoder.md'] = {
   classes = { ['string_decoder.StringDecoder'] = { class = StringDecoder, annotation = 'StringDecoder' } },
 }
 
+local TLS = 'lua/moonlatch/tls/'
+
+-- Its names are headings, which spec/docs_spec.lua looks at.
+PAGES['tls.md'] = {
+  classes = {
+    Connections = {
+      emitted = { TLS .. 'socket.lua', TLS .. 'sessions.lua' },
+      events = { 'clientHello', 'OCSPRequest', 'resumeSession' },
+    },
+  },
+  options = {
+    ['tls.connect'] = { 'tls.ConnectOptions' }, ['tls.createServer'] = { 'tls.ServerOptions' },
+    ['tls.TLSSocket'] = { 'tls.TLSSocketOptions' },
+  },
+}
+
 -- Modules whose annotation has another name.
 local ANNOTATED = { process = 'moonlatch.Process', console = 'Console' }
 

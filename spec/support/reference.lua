@@ -169,7 +169,7 @@ function reference.events(paths, emitter)
   for _, path in ipairs(paths) do
     for line in fs.readFileSync(path, 'utf8'):gmatch('[^\n]+') do
       local name = line:match(pattern)
-      if name and not line:find('^%s*%-%-') then
+      if name and not name:find('^_') and not line:find('^%s*%-%-') then
         found[name] = true
       end
     end

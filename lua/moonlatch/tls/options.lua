@@ -26,6 +26,38 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 --- Error with `code`, `library` and `reason` as OpenSSL has them; where several keys, certificates or files are given
 --- the message says which one it was. A text with a null byte in it raises ERR_INVALID_ARG_VALUE where OpenSSL would
 --- have dropped what follows.
+---@class tls.ConnectOptions : tls.SecureContextOptions, net.ConnectOptions
+---@field secureContext? tls.SecureContext  one that is ready, instead of options for one
+---@field servername? string                to ask for, and to find in the certificate
+---@field rejectUnauthorized? boolean       true when left out
+---@field checkServerIdentity? fun(hostname: string, cert: table): Error?
+---@field socket? Duplex                    to run over, instead of a connection of its own
+---@field minDHSize? number                 bits
+---@field ALPNProtocols? string[]|string
+---@field NPNProtocols? string[]|string
+---@field pskCallback? fun(hint?: string): table?
+---@field session? string                   to resume
+---@field enableTrace? boolean
+---@field postHandshakeAuth? boolean
+---@field requestOCSP? boolean
+
+---@class tls.ServerOptions : tls.SecureContextOptions, net.ServerOptions
+---@field secureContext? tls.SecureContext  one that is ready, instead of options for one
+---@field requestCert? boolean
+---@field rejectUnauthorized? boolean       true when left out
+---@field SNICallback? fun(servername: string, callback: function, hello: tls.ClientHello): tls.SecureContext?
+---@field ALPNProtocols? string[]|string
+---@field ALPNCallback? fun(offer: table, callback: fun(err: any, protocol?: string)): string?
+---@field NPNProtocols? string[]|string
+---@field pskCallback? fun(socket: tls.TLSSocket, identity: string, callback: function): string?
+---@field pskIdentityHint? string
+---@field handshakeTimeout? number          milliseconds
+---@field enableTrace? boolean
+
+---@class tls.TLSSocketOptions : tls.ConnectOptions, tls.ServerOptions
+---@field isServer? boolean
+---@field server? tls.Server                whose contexts and listeners count
+
 ---@class tls.SecureContextOptions
 ---@field cert? string|string[]
 ---     Certificate chains in PEM, one per key: the certificate, then the intermediate ones that issued it, all in one

@@ -77,7 +77,7 @@ end
 ---
 --- Raises ERR_INVALID_ARG_TYPE for an option of the wrong type, ERR_TLS_INVALID_CONTEXT for a secureContext that is
 --- none, and what tls.createSecureContext raises.
----@param options? table
+---@param options? tls.ServerOptions
 ---@param listener? function  for 'secureConnection'
 ---@source Node.js tls.Server
 function Server:init(options, listener)

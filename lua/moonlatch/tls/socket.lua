@@ -81,7 +81,7 @@ end
 --- Raises ERR_INVALID_ARG_TYPE with the name of what has the wrong type, ERR_INVALID_ARG_VALUE for a stream that
 --- carries another TLS connection, ERR_TLS_INVALID_CONTEXT, and what tls.createSecureContext raises.
 ---@param socket? Duplex
----@param options? table
+---@param options? tls.TLSSocketOptions
 ---@source Node.js tls.TLSSocket
 function TLSSocket:init(socket, options)
   options = options or {}

@@ -123,7 +123,7 @@ function remark(scenario, server,    text, client, busy) {
   client = median(scenario, server, "client_cpu")
   busy = median(scenario, server, "server_cpu")
   if (busy != "" && busy < 0.90 && scenario !~ /^(request-1|mixed|workers)$/) {
-    if (scenario ~ /^native/) text = "client-bound (with its backend)"
+    if (scenario ~ /^native/) text = "client-bound: it shares its core with the backend"
     else text = client >= 0.95 ? "client-bound" : "neither end was busy: the machine was"
   }
   if (errors_of(scenario, server) > 0) text = text (text ? ", " : "") errors_of(scenario, server) " errors"

@@ -67,6 +67,8 @@ two_loads() {
     }'
 }
 
+spawn() { taskset -c "$server_core" "$build/bench-spawn" 20 "$@"; }
+
 # measure_program SCENARIO NAME: what needs no load.
 measure_program() {
   local scenario=$1 name=$2 program
@@ -74,8 +76,9 @@ measure_program() {
   case $scenario:$name in
     contexts:moonlatch) line=$("${plain[@]}" "$program" "$bench/contexts.lua" "$dir" "$contexts") ;;
     contexts:*) line=$("${plain[@]}" "$program" --expose-gc "$bench/contexts.js" "$dir" "$contexts") ;;
-    start-up:true | start-up:openssl-init) line=$("$build/bench-spawn" 50 "$program") ;;
-    start-up:*) line=$(taskset -c "$server_core" "$build/bench-spawn" 50 "$program" -e '') ;;
+    start-up:true | start-up:openssl-init) line=$(spawn "$program") ;;
+    start-up:bun) line=$(spawn "$program" -e ';') ;; # nothing at all makes it print its help
+    start-up:*) line=$(spawn "$program" -e '') ;;
   esac || line=
 }
 

@@ -92,6 +92,14 @@ compose() {
   esac
 }
 
+# It speaks no TLS: connecting is enough.
+wait_for_backend() {
+  until (exec 3<>"/dev/tcp/127.0.0.1/${port[backend]}") 2>/dev/null; do
+    kill -0 "${pid[backend]}" 2>/dev/null || fail "the backend has ended: $(cat "${log[backend]}")"
+    sleep 0.01
+  done
+}
+
 # start_server SCENARIO NAME CORES: in a fresh process; waits until it has answered a request.
 start_server() {
   local scenario=$1 name=$2 cores=$3 first command
@@ -101,7 +109,10 @@ start_server() {
   taskset -c "$cores" "${command[@]}" >"${log[$name]}" 2>&1 &
   pid[$name]=$!
   port[$name]=$first
-  [[ $name != backend ]] || return 0
+  if [[ $name == backend ]]; then
+    wait_for_backend
+    return
+  fi
   if ! load --wait=10 --mode=request --conns=1 --count=1 --port="$first" >/dev/null; then
     say "$name did not start or does not answer:"
     tail -n 5 "${log[$name]}" >&2

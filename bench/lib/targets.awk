@@ -1,10 +1,11 @@
 # Prints what moonlatch is meant to reach beside what it did, after table.awk (text) or markdown.awk (`markdown` set).
 
-function line(what, value, relation, bound,    verdict) {
+# `excuse` is why a bound cannot be reached on this machine.
+function line(what, value, relation, bound, excuse,    reached) {
   if (value == "" || bound == "") return
-  verdict = relation == "at most" ? value <= bound : value >= bound
+  reached = relation == "at most" ? value <= bound : value >= bound
   printf (markdown ? "| %s | %s | %s %s | %s |\n" : "  %-72s %10s  %s %s: %s\n"), what, number(value), relation, \
-    number(bound), verdict ? "yes" : "no, " off(value / bound)
+    number(bound), reached ? "yes" : excuse ? excuse : "no, " off(value / bound)
 }
 
 function off(factor) {
@@ -27,6 +28,16 @@ function start_up_bound(    luajit, init, nothing) {
   init = median("start-up", "openssl-init", "cpu_us")
   nothing = median("start-up", "true", "cpu_us")
   return luajit == "" || init == "" || nothing == "" ? "" : 2 * luajit + init - nothing
+}
+
+# Two workers: the rate where the machine has cores enough, and that no CPU time is lost between them.
+function workers(    s, excuse) {
+  for (s = 1; s <= note_count; s++)
+    if (note_subjects[s] == "workers") excuse = "not on this machine, see above"
+  line("two workers against one: handshakes/s", against("workers", "moonlatch+2", "moonlatch+1", "rate"), \
+    "at least", 1.8, excuse)
+  line("two workers against one: CPU per handshake", cpu_against("workers", "moonlatch+2", "moonlatch+1"), \
+    "at most", 2 / 1.8)
 }
 
 END {
@@ -53,8 +64,7 @@ END {
     median("mixed", "haproxy", "p99_ms"))
   line("mixed: handshakes/s, against nginx's", median("mixed", "moonlatch", "handshakes_per_s"), "at least", \
     median("mixed", "nginx", "handshakes_per_s"))
-  line("two workers against one: handshakes/s", against("workers", "moonlatch+2", "moonlatch+1", "rate"), \
-    "at least", 1.8)
+  workers()
   line("start-up: us of CPU, against two luajit and OpenSSL's own", median("start-up", "moonlatch", "cpu_us"), \
     "at most", start_up_bound())
 }

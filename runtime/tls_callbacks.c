@@ -1,5 +1,7 @@
 #include "tls_callbacks.h"
 
+#include <openssl/err.h>
+
 #include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
@@ -56,7 +58,11 @@ static long judge_chain(struct ml_tls *tls, X509_STORE_CTX *store)
 {
   tls->verify_result = X509_V_OK;
   X509_STORE_CTX_set_verify_cb(store, on_complaint);
+  /* A wrong signature leaves its reasons in the queue, where SSL_get_error(3) would take them for
+   * the failure of a handshake that goes on all the same. The verdict says enough. */
+  ERR_set_mark();
   int good = X509_verify_cert(store) == 1;
+  ERR_pop_to_mark();
   if (good || tls->verify_result != X509_V_OK) return tls->verify_result;
   long verdict = X509_STORE_CTX_get_error(store);
   return verdict != X509_V_OK ? verdict : X509_V_ERR_UNSPECIFIED;

@@ -178,4 +178,39 @@ function M.proxy(await, port, onPair)
   end, { allowHalfOpen = true })
 end
 
+--- The same, passing on what comes in small pieces, of which each reaches the other end alone.
+function M.slicer(await, port)
+  local function feed(from, to)
+    local pieces, first = {}, 1
+    local function nextPiece()
+      if to.destroyed or first > #pieces then
+        return
+      end
+      to:write(pieces[first])
+      first = first + 1
+      setImmediate(nextPiece)
+    end
+    from:on('data', function(chunk)
+      local idle = first > #pieces
+      for at = 1, #chunk, 100 do
+        table.insert(pieces, chunk:sub(at, at + 99))
+      end
+      if idle then
+        nextPiece()
+      end
+    end)
+    from:on('close', function()
+      setImmediate(function()
+        to:destroy()
+      end)
+    end)
+  end
+  return M.plainServer(await, function(client)
+    local upstream = net.connect(port, '127.0.0.1')
+    upstream:on('error', function() end)
+    feed(client, upstream)
+    feed(upstream, client)
+  end)
+end
+
 return M

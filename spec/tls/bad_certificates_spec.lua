@@ -79,6 +79,17 @@ for _, version in ipairs(VERSIONS) do
       end))
     end
 
+    it('that is spoilt is only reported when it comes before the rest, too', P.test({}, function(await)
+      local identity = T.ca:issue { names = { 'localhost' }, spoilSignature = true }
+      local guarded = H.guard(await, { key = identity.key, cert = identity.cert, maxVersion = version })
+      local proxy, port = H.slicer(await, guarded.port)
+      local socket = P.ownClientEcho(await, port, { rejectUnauthorized = false }, 'hello')
+      assert.equal('CERT_SIGNATURE_FAILURE', socket.seen.authorizationError)
+      P.close(await, proxy)
+      P.close(await, guarded.server)
+      assert.equal(0, #guarded.errors)
+    end))
+
     it('that is for another name is refused by the client, which says why', P.test({}, function(await)
       local identity = T.ca:issue { names = { 'other.example', '192.0.2.7' } }
       local guarded = H.guard(await, { key = identity.key, cert = identity.cert, maxVersion = version })
@@ -133,6 +144,19 @@ for _, version in ipairs(VERSIONS) do
           P.close(await, server)
         end))
     end
+
+    it('that is spoilt is only reported when it comes before the rest, too', P.test({}, function(await, _, expect)
+      local identity = T.ca:issue { cn = 'eve', purpose = 'client', spoilSignature = true }
+      local server, serverPort = P.serve(await, T.merged(serverOptions, { rejectUnauthorized = false }),
+        expect(function(socket)
+          assert.equal('CERT_SIGNATURE_FAILURE', socket.authorizationError)
+          socket:pipe(socket)
+        end))
+      local proxy, port = H.slicer(await, serverPort)
+      P.ownClientEcho(await, port, { key = identity.key, cert = identity.cert }, 'hello')
+      P.close(await, proxy)
+      P.close(await, server)
+    end))
 
     it('that is from an authority which has expired is refused by the server', P.test({}, function(await)
       local identity = lapsed:issue { cn = 'eve', purpose = 'client' }

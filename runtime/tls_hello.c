@@ -7,6 +7,7 @@
 #define V2_CHALLENGE_MIN 16
 #define V2_CIPHER_SIZE 3
 #define NAME_TYPE_HOST 0
+#define SSL2_VERSION_MINOR 2
 
 /* ---- Reading ---- */
 
@@ -123,14 +124,19 @@ static bool are_identities(struct ml_slice list)
 /* ---- Extensions ---- */
 
 /* struct { NameType name_type; HostName<1..2^16-1> } in a list<1..2^16-1>. There is one type of
- * names, and no two of a type (RFC 6066, 3). */
-static bool read_servername(struct ml_slice body, struct ml_slice *name)
+ * names, and no two of a type (RFC 6066, 3). What is no name at all is one that nobody knows, as
+ * OpenSSL has it. */
+static bool read_servername(struct ml_slice body, struct ml_slice *name, int *alert)
 {
   struct ml_slice list;
   uint32_t type;
-  return take_vector(&body, 2, &list) && body.len == 0 && take_number(&list, 1, &type) &&
-         type == NAME_TYPE_HOST && take_vector(&list, 2, name) && list.len == 0 && name->len > 0 &&
-         name->len <= ML_SERVERNAME_MAX && !memchr(name->data, '\0', name->len);
+  bool read = take_vector(&body, 2, &list) && body.len == 0 && take_number(&list, 1, &type) &&
+              type == NAME_TYPE_HOST && take_vector(&list, 2, name) && list.len == 0 &&
+              name->len > 0;
+  if (!read) return false;
+  if (name->len <= ML_SERVERNAME_MAX && !memchr(name->data, '\0', name->len)) return true;
+  *alert = SSL_AD_UNRECOGNIZED_NAME;
+  return false;
 }
 
 #define FIELD(name) offsetof(struct ml_tls_hello, name)
@@ -190,7 +196,7 @@ static int read_extensions(struct ml_tls_hello *hello, int *alert)
     }
     if (type != TLSEXT_TYPE_server_name)
       read_list(which, body, place);
-    else if (!read_servername(body, place))
+    else if (!read_servername(body, place, alert))
       return SSL_R_BAD_EXTENSION;
   }
   return 0;
@@ -224,6 +230,12 @@ static bool read_fields(struct ml_tls_hello *hello, struct ml_slice body)
          (body.len == 0 || take_vector(&body, 2, &hello->extensions)) && body.len == 0;
 }
 
+/* Whether it is SSLv2 itself that the client speaks. */
+static bool is_v2(const uint8_t *message, size_t len)
+{
+  return len > 2 && message[1] == 0 && message[2] == SSL2_VERSION_MINOR;
+}
+
 int ml_tls_hello_parse(struct ml_tls_hello *hello, const uint8_t *message, size_t len, int *alert)
 {
   struct ml_slice rest = {message, len}, body;
@@ -237,8 +249,11 @@ int ml_tls_hello_parse(struct ml_tls_hello *hello, const uint8_t *message, size_
    * message as long as this would make it. */
   if (rest.len > 0 && rest.data[0] == SSL3_VERSION_MAJOR)
     return read_v2(hello, rest) ? 0 : SSL_R_LENGTH_MISMATCH;
-  if (!take_vector(&rest, 3, &body) || rest.len > 0 || !read_fields(hello, body))
-    return SSL_R_LENGTH_MISMATCH;
+  if (!take_vector(&rest, 3, &body) || rest.len > 0) {
+    if (is_v2(message, len)) *alert = SSL_AD_PROTOCOL_VERSION;
+    return is_v2(message, len) ? SSL_R_UNSUPPORTED_PROTOCOL : SSL_R_LENGTH_MISMATCH;
+  }
+  if (!read_fields(hello, body)) return SSL_R_LENGTH_MISMATCH;
   return read_extensions(hello, alert);
 }
 

@@ -340,6 +340,27 @@ static void test_an_extension_that_comes_twice(void **state)
   assert_int_equal(try_parse(made.at, made.len, &alert), 0);
 }
 
+static void test_a_name_that_is_none(void **state)
+{
+  (void)state;
+  static struct made made;
+  static const char zeros[256];
+  int alert;
+  static const size_t lengths[] = {1, 255, 256};
+  for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+    begin_hello(&made, TLS1_2_VERSION, "", "1301");
+    put_servername(&made, zeros, lengths[i]);
+    end_hello(&made);
+    assert_int_equal(try_parse(made.at, made.len, &alert), SSL_R_BAD_EXTENSION);
+    assert_int_equal(alert, SSL_AD_UNRECOGNIZED_NAME);
+  }
+  begin_hello(&made, TLS1_2_VERSION, "", "1301");
+  put_servername(&made, zeros, 0);
+  end_hello(&made);
+  assert_int_equal(try_parse(made.at, made.len, &alert), SSL_R_BAD_EXTENSION);
+  assert_int_equal(alert, SSL_AD_DECODE_ERROR);
+}
+
 /* The list in a hello with this one extension, given by its place in the struct. */
 static void expect_malformed(unsigned type, size_t field, const char *body, size_t len)
 {
@@ -443,6 +464,12 @@ static void test_a_hello_like_sslv2(void **state)
   assert_int_not_equal(try_parse(made.at, made.len, &alert), 0);
   make_v2(&made, BYTES("\0\0\x2f"), 32, 32);
   assert_int_equal(try_parse(made.at, made.len, &alert), 0);
+  /* SSLv2 itself. */
+  make_v2(&made, BYTES("\1\0\x80"), 0, 16);
+  made.at[1] = 0;
+  made.at[2] = 2;
+  assert_int_equal(try_parse(made.at, made.len, &alert), SSL_R_UNSUPPORTED_PROTOCOL);
+  assert_int_equal(alert, SSL_AD_PROTOCOL_VERSION);
 }
 
 /* ---- Names ---- */
@@ -479,7 +506,6 @@ static void test_names(void **state)
   REFUSED("\0\4\0\0\1ab");                 /* bytes behind the list */
   REFUSED("\0\5\0\0\1ab");                 /* bytes behind the name */
   REFUSED("\0\4\1\0\1a");                  /* another type of name */
-  REFUSED("\0\6\0\0\3a\0b");               /* a NUL in the name */
   REFUSED("\0\10\0\0\1a\0\0\1b");          /* two names */
   REFUSED("\377\377\0\377\374aaaaaaaaaa"); /* lengths that lie */
 }
@@ -555,15 +581,15 @@ static void expect_refused_hello(struct ml_tls *server, const struct ml_buf *hel
   assert_true(ml_buf_size(ml_tls_output(server)) >= 7); /* the alert */
 }
 
-static void check_extension(const char *servername, const void *extension, size_t len)
+static void check_extension(const void *extension, size_t len, int alert)
 {
   struct ml_tls *client;
   struct ml_tls_context *context = make_context(&alpha, NULL, 0);
-  struct ml_buf hello = first_flight(context, &client, servername);
+  struct ml_buf hello = first_flight(context, &client, NULL);
   add_extension(&hello, extension, len);
   struct ml_tls *server = make_engine(
       context, &(struct ml_tls_options){.server = true, .asks = ML_ASKS(ML_ASK_CONTEXT)});
-  expect_refused_hello(server, &hello, SSL_AD_DECODE_ERROR);
+  expect_refused_hello(server, &hello, alert);
   ml_buf_free(&hello);
   ml_tls_free(server);
   ml_tls_free(client);
@@ -573,10 +599,10 @@ static void check_extension(const char *servername, const void *extension, size_
 static void test_malformed_names_are_refused_before_anybody_is_asked(void **state)
 {
   (void)state;
-  check_extension(NULL, "\0\0\0\0", 4);
-  check_extension(NULL, "\0\0\0\5\0\3\0\0\0", 9);
-  check_extension(NULL, "\0\0\0\12\0\10\0\0\1a\0\0\1b", 14);
-  check_extension(NULL, "\0\0\0\10\0\6\0\0\3a\0b", 12);
+  check_extension("\0\0\0\0", 4, SSL_AD_DECODE_ERROR);
+  check_extension("\0\0\0\5\0\3\0\0\0", 9, SSL_AD_DECODE_ERROR);
+  check_extension("\0\0\0\12\0\10\0\0\1a\0\0\1b", 14, SSL_AD_DECODE_ERROR);
+  check_extension("\0\0\0\10\0\6\0\0\3a\0b", 12, SSL_AD_UNRECOGNIZED_NAME);
 }
 
 static void test_two_server_name_extensions(void **state)
@@ -713,6 +739,7 @@ int main(void)
       cmocka_unit_test(test_fields_out_of_bounds),
       cmocka_unit_test(test_the_largest_hello),
       cmocka_unit_test(test_an_extension_that_comes_twice),
+      cmocka_unit_test(test_a_name_that_is_none),
       cmocka_unit_test(test_malformed_lists_count_as_empty),
       cmocka_unit_test(test_grease),
       cmocka_unit_test(test_a_hello_like_sslv2),

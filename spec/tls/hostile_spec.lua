@@ -57,9 +57,9 @@ describe('a server', function()
   end
 
   for _, case in ipairs {
-    { 'a name with a NUL', 'nameWithNul', 'ERR_SSL_BAD_EXTENSION', '50' },
+    { 'a name with a NUL', 'nameWithNul', 'ERR_SSL_BAD_EXTENSION', '112' },
     { 'an empty name', 'nameEmpty', 'ERR_SSL_BAD_EXTENSION', '50' },
-    { 'a name of 256 bytes', 'nameTooLong', 'ERR_SSL_BAD_EXTENSION', '50' },
+    { 'a name of 256 bytes', 'nameTooLong', 'ERR_SSL_BAD_EXTENSION', '112' },
     { 'two names', 'twoNames', 'ERR_SSL_BAD_EXTENSION', '50' },
     { 'an empty list of names', 'noNames', 'ERR_SSL_BAD_EXTENSION', '50' },
     { 'an empty list of protocols', 'alpnEmpty', 'ERR_SSL_BAD_EXTENSION', '50' },

@@ -27,6 +27,7 @@ struct ml_loop {
   ev_prepare prepare;     /* runs the tasks before each poll; unreferenced */
   struct ml_task tasks;   /* head of a ring, so that a task can leave without knowing its loop */
   struct ml_task waiting; /* the same, of those that wait for a turn */
+  struct ml_task at_end;  /* the same, of those that wait for ml_loop_free */
   ev_idle impatient; /* active while there are such, and in a step that ran tasks: the poll does
                         not block */
   unsigned turns;    /* left until the next poll but one */
@@ -103,6 +104,7 @@ int ml_loop_new(struct ml_loop **out, struct ml_error *err)
 
   loop->tasks.prev = loop->tasks.next = &loop->tasks;
   loop->waiting.prev = loop->waiting.next = &loop->waiting;
+  loop->at_end.prev = loop->at_end.next = &loop->at_end;
   loop->turns = TURNS;
   ev_idle_init(&loop->impatient, on_impatient);
   ev_prepare_init(&loop->prepare, on_prepare);
@@ -125,6 +127,8 @@ fail:
 void ml_loop_free(struct ml_loop *loop)
 {
   assert(!has_tasks(loop) && !anyone_waits(loop));
+  while (loop->at_end.next != &loop->at_end)
+    run_first(&loop->at_end);
   ev_idle_stop(loop->ev, &loop->impatient);
   ev_ref(loop->ev);
   ev_prepare_stop(loop->ev, &loop->prepare);
@@ -244,6 +248,15 @@ void ml_task_cancel(struct ml_task *task)
   task->prev->next = task->next;
   task->next->prev = task->prev;
   task->prev = task->next = NULL;
+}
+
+void ml_loop_at_end(struct ml_loop *loop, struct ml_task *task, size_t limit)
+{
+  append(&loop->at_end, task);
+  size_t count = 0;
+  for (struct ml_task *each = loop->at_end.next; each != &loop->at_end; each = each->next)
+    count++;
+  if (count > limit) run_first(&loop->at_end);
 }
 
 void ml_loop_flush(struct ml_loop *loop)

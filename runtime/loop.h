@@ -31,6 +31,10 @@ ML_MUST_CHECK int ml_loop_new(struct ml_loop **out, struct ml_error *err);
 /* Destroys it. Every stream, timer and listener on it must have been closed or freed before. */
 void ml_loop_free(struct ml_loop *loop);
 
+/* Has `task` run by ml_loop_free, for what lives on the loop and has no owner; ml_task_cancel when
+ * it goes by itself. Of those there may be `limit`: one more, and the oldest is run now. */
+void ml_loop_at_end(struct ml_loop *loop, struct ml_task *task, size_t limit);
+
 /* The libev loop, for watchers that this header does not wrap. */
 struct ev_loop *ml_loop_ev(struct ml_loop *loop);
 

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "linger.h"
 #include "sock_internal.h"
 
 /* Slices offered to the kernel in one call. */
@@ -481,6 +482,16 @@ static void discard_input(struct ml_sock *s)
   ml_loop_give_back(s->stream.loop, buffer);
 }
 
+/* What is left after an end that has been sent: the peer's, unless it has come. */
+static bool linger(struct ml_sock *s)
+{
+  bool open = s->phase == SOCK_OPEN && s->is_socket && !s->keep_fd && !s->ended && !s->reset;
+  if (!s->linger || !open || shutdown(s->fd, SHUT_WR) != 0) return false;
+  ml_linger(s->stream.loop, s->fd);
+  s->fd = -1;
+  return true;
+}
+
 static void sock_close(struct ml_stream *stream)
 {
   struct ml_sock *s = sock_of(stream);
@@ -491,10 +502,11 @@ static void sock_close(struct ml_stream *stream)
   if (s->phase == SOCK_OPEN && !s->reset) (void)send_queue(s);
   drop_queue(s);
   if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset) discard_input(s);
-  s->phase = SOCK_CLOSED;
   ml_task_cancel(&s->task);
-  ml_sock_watch(s);
-  close_fd(s);
+  ml_loop_io_stop(stream->loop, &s->reader, s->ref);
+  ml_loop_io_stop(stream->loop, &s->writer, s->ref);
+  if (!linger(s)) close_fd(s);
+  s->phase = SOCK_CLOSED;
   free(s->target);
   s->target = NULL;
   if (s->depth == 0) free(s);

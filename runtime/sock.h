@@ -61,6 +61,10 @@ ML_MUST_CHECK int ml_sock_set_keepalive(struct ml_sock *sock, bool on, unsigned 
 /* Makes the coming close drop what is queued and reset the connection (SO_LINGER 0, socket(7)). */
 ML_MUST_CHECK int ml_sock_set_reset(struct ml_sock *sock, struct ml_error *err);
 
+/* Lets what was written last arrive, though the peer is still sending: the coming close ends our
+ * side, and throws away for a while what comes (linger.h). Does nothing to what is no socket. */
+void ml_sock_linger(struct ml_sock *sock);
+
 /* The descriptor, or -1. */
 int ml_sock_fd(const struct ml_sock *sock);
 

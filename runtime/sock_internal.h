@@ -54,6 +54,7 @@ struct ml_sock {
   bool is_socket;
   bool is_tcp;
   bool reset;   /* the close drops the queue */
+  bool linger;  /* the close waits for the peer */
   bool keep_fd; /* do not close the descriptor */
 };
 

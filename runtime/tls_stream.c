@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "sock.h"
 #include "tls_after.h"
 #include "tls_stream_internal.h"
 
@@ -35,11 +36,20 @@ void ml_tls_stream_leave(struct ml_tls_stream *s)
   if (--s->busy == 0 && s->closed) destroy(s);
 }
 
+/* The peer may be in the middle of what it says, and is to learn why nobody listens. */
+static void let_arrive(struct ml_tls_stream *s)
+{
+  struct ml_stream *transport = ml_stream_transport(s->lower);
+  struct ml_sock *sock = transport ? ml_sock_from(transport) : NULL;
+  if (sock) ml_sock_linger(sock);
+}
+
 void ml_tls_stream_fail(struct ml_tls_stream *s, const struct ml_error *reason, bool tell)
 {
   struct ml_error ignored, err = *reason;
   if (dead(s)) return;
-  (void)ml_tls_stream_flush(s, &ignored); /* the alert */
+  bool alert = ml_buf_size(ml_tls_output(s->tls)) > 0;
+  if (ml_tls_stream_flush(s, &ignored) == ML_DONE && alert) let_arrive(s);
   s->failed = true;
   stop_working(s);
   ml_tls_stream_update_reading(s);

@@ -76,7 +76,6 @@ describe('a server', function()
     end))
   end
 
-  -- Without an alert in the list the connection is closed before the client has read it.
   for _, case in ipairs {
     { 'nothing but padding', 'onlyPadding', 'ERR_SSL_BAD_RECORD_TYPE', '10' },
     { 'an empty inner record', 'emptyInner', 'ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', '20' },
@@ -98,10 +97,10 @@ describe('a server', function()
     { 'two KeyUpdates in one record', 'joinedKeyUpdates', 'ERR_SSL_NOT_ON_RECORD_BOUNDARY', '10' },
     { 'two alerts in one record', 'twoAlerts', 'ERR_SSL_INVALID_ALERT', '10' },
     { 'an empty alert', 'emptyAlert', 'ERR_SSL_BAD_LENGTH', '10' },
-    { 'a thousand empty records', 'emptyRecordFlood', 'ERR_SSL_RECORD_TOO_SMALL' },
-    { 'a hundred warnings', 'warningFlood', 'ERR_SSL_TOO_MANY_WARN_ALERTS' },
-    { 'a thousand changes of cipher', 'plainCcsFlood', 'ERR_SSL_BAD_RECORD_TYPE' },
-    { 'data after a fatal alert', 'dataAfterFatal', 'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE' },
+    { 'a thousand empty records', 'emptyRecordFlood', 'ERR_SSL_RECORD_TOO_SMALL', '10' },
+    { 'a hundred warnings', 'warningFlood', 'ERR_SSL_TOO_MANY_WARN_ALERTS', '10' },
+    { 'a thousand changes of cipher', 'plainCcsFlood', 'ERR_SSL_BAD_RECORD_TYPE', '10' },
+    { 'data after a fatal alert', 'dataAfterFatal', 'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', '' },
   } do
     it('ends a connection once over ' .. case[1], P.test({}, function(await)
       local server, port, seen = echoServer(await)
@@ -111,7 +110,7 @@ describe('a server', function()
       assert.same({ case[3] }, seen.errors)
       assert.same({}, seen.clientErrors)
       assert.equal(2, seen.closed)
-      assert.truthy(not case[4] or facts.alerts == case[4], facts.alerts)
+      assert.equal(case[4], facts.alerts)
     end))
   end
 

@@ -1,0 +1,177 @@
+/* Descriptors that stay a little longer, so that what was sent last arrives. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "linger.h"
+#include "recorder.h"
+#include "sock.h"
+
+static struct ml_loop *loop;
+
+static int setup(void **state)
+{
+  (void)state;
+  struct ml_error err;
+  signal(SIGPIPE, SIG_IGN);
+  return ml_loop_new(&loop, &err);
+}
+
+static int teardown(void **state)
+{
+  (void)state;
+  if (loop != NULL) ml_loop_free(loop);
+  loop = NULL;
+  return 0;
+}
+
+static void pair(int fds[2])
+{
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+}
+
+static bool is_open(int fd)
+{
+  return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* Until the loop has handled what is there. */
+static void settle(void)
+{
+  for (int i = 0; i < 4; i++)
+    (void)ml_loop_step(loop, false);
+}
+
+/* `fds[0]` lingers. */
+static void begin(int fds[2])
+{
+  pair(fds);
+  assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
+  ml_linger(loop, fds[0]);
+}
+
+static void what_a_sock_said_last_arrives_though_the_peer_goes_on(void **state)
+{
+  (void)state;
+  struct recorder r = {0};
+  struct ml_error err;
+  struct ml_slice bye = {(const uint8_t *)"bye", 3};
+  char buffer[16];
+  int fds[2];
+  pair(fds);
+  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
+  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
+  recorder_take(&r, ml_sock_stream(sock));
+  assert_int_equal(write(fds[1], "unread", 6), 6);
+  assert_int_equal(ml_stream_write(r.stream, &bye, 1, &err), ML_DONE);
+  ml_sock_linger(sock);
+  recorder_close(&r);
+  settle();
+  assert_int_equal(write(fds[1], "more", 4), 4);
+  settle();
+  assert_int_equal(recv(fds[1], buffer, sizeof buffer, 0), 3);
+  assert_int_equal(recv(fds[1], buffer, sizeof buffer, 0), 0);
+  close(fds[1]);
+  settle();
+  assert_false(is_open(fds[0]));
+}
+
+static void a_peer_that_has_ended_is_not_waited_for(void **state)
+{
+  (void)state;
+  struct recorder r = {0};
+  struct ml_error err;
+  int fds[2];
+  pair(fds);
+  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
+  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
+  recorder_take(&r, ml_sock_stream(sock));
+  assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
+  r.stop_in = END;
+  ml_stream_read_start(r.stream);
+  ml_loop_run(loop);
+  ml_sock_linger(sock);
+  recorder_close(&r);
+  assert_false(is_open(fds[0]));
+  close(fds[1]);
+}
+
+static void a_reset_stays_one(void **state)
+{
+  (void)state;
+  struct recorder r = {0};
+  struct ml_error err;
+  int fds[2];
+  pair(fds);
+  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
+  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
+  recorder_take(&r, ml_sock_stream(sock));
+  ml_sock_linger(sock);
+  assert_int_equal(ml_sock_set_reset(sock, &err), 0);
+  recorder_close(&r);
+  assert_false(is_open(fds[0]));
+  close(fds[1]);
+}
+
+static void the_loop_is_not_held_open(void **state)
+{
+  (void)state;
+  int fds[2];
+  begin(fds);
+  ml_loop_run(loop);
+  assert_true(is_open(fds[0]));
+  ml_loop_free(loop);
+  loop = NULL;
+  assert_false(is_open(fds[0]));
+  close(fds[1]);
+}
+
+static void a_flood_has_an_end(void **state)
+{
+  (void)state;
+  static char bytes[65536];
+  size_t sent = 0;
+  int fds[2];
+  begin(fds);
+  while (is_open(fds[0]) && sent < 2 * ML_LINGER_BYTES) {
+    ssize_t n = write(fds[1], bytes, sizeof bytes);
+    if (n > 0) sent += (size_t)n;
+    settle();
+  }
+  assert_true(sent >= ML_LINGER_BYTES);
+  assert_true(sent < 2 * ML_LINGER_BYTES);
+  close(fds[1]);
+}
+
+static void the_oldest_goes_for_one_too_many(void **state)
+{
+  (void)state;
+  static int fds[ML_LINGER_COUNT + 1][2];
+  for (int i = 0; i < ML_LINGER_COUNT; i++)
+    begin(fds[i]);
+  assert_true(is_open(fds[0][0]));
+  pair(fds[ML_LINGER_COUNT]);
+  ml_linger(loop, fds[ML_LINGER_COUNT][0]);
+  assert_false(is_open(fds[0][0]));
+  for (int i = 1; i <= ML_LINGER_COUNT; i++)
+    assert_true(is_open(fds[i][0]));
+  for (int i = 0; i <= ML_LINGER_COUNT; i++)
+    close(fds[i][1]);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      TEST(what_a_sock_said_last_arrives_though_the_peer_goes_on),
+      TEST(a_peer_that_has_ended_is_not_waited_for),
+      TEST(a_reset_stays_one),
+      TEST(the_loop_is_not_held_open),
+      TEST(a_flood_has_an_end),
+      TEST(the_oldest_goes_for_one_too_many),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -11,7 +11,7 @@ local KEEP = 3 -- the current keys and those before them
 ---@param ring? string[]  the list so far
 ---@return string[]
 function tickets.rotate(ring)
-  local next = { require('crypto').randomBytes(ticketKeys.SIZE) }
+  local next = { require('moonlatch.crypto.random').randomBytes(ticketKeys.SIZE) }
   for i = 1, KEEP - 1 do
     next[i + 1] = ring and ring[i]
   end

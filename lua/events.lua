@@ -100,13 +100,46 @@ function events.once(source, name, options, callback)
   end)
 end
 
+-- Lists of arguments, first come first served.
+local function newQueue()
+  local lists, first, last = {}, 1, 0
+  local function isEmpty()
+    return first > last
+  end
+  local function put(...)
+    last = last + 1
+    lists[last] = { n = select('#', ...), ... }
+  end
+  local function take()
+    local list = lists[first]
+    lists[first], first = nil, first + 1
+    return unpack(list, 1, list.n)
+  end
+  return { isEmpty = isEmpty, put = put, take = take }
+end
+
 -- One events.on iteration: a queue of argument lists, and someone who waits when it is empty. Returns
 -- what gives the next and what ends it.
 local function subscribe(source, name, signal, closeNames)
-  local queue = { first = 1, last = 0 }
+  local queue, listeners = newQueue(), {}
   local waiting, failure, closed, removeAbort
-  local onEvent, onError, close
 
+  local function listen(event, listener)
+    listeners[#listeners + 1] = { event, listener }
+    source:on(event, listener)
+  end
+  local function detach()
+    if closed then
+      return
+    end
+    closed = true
+    for _, entry in ipairs(listeners) do
+      source:removeListener(entry[1], entry[2])
+    end
+    if removeAbort then
+      removeAbort()
+    end
+  end
   local function wake(...)
     local done = waiting
     waiting = nil
@@ -115,44 +148,21 @@ local function subscribe(source, name, signal, closeNames)
     end
     return done ~= nil
   end
-  local function detach()
-    if closed then
-      return
-    end
-    closed = true
-    source:removeListener(name, onEvent)
-    source:removeListener('error', onError)
-    for _, closeName in ipairs(closeNames) do
-      source:removeListener(closeName, close)
-    end
-    if removeAbort then
-      removeAbort()
-    end
-  end
-  function onEvent(...)
-    if not wake(nil, ...) then
-      queue.last = queue.last + 1
-      queue[queue.last] = { n = select('#', ...), ... }
-    end
-  end
-  function onError(err)
+  local function fail(err)
     detach()
     if not wake(err) then
       failure = err
     end
   end
   -- Whoever waits is woken with nothing, which ends its loop.
-  function close()
+  local function close()
     detach()
     wake(nil)
   end
 
   local function next()
-    if queue.first <= queue.last then
-      local place = queue.first
-      local values = queue[place]
-      queue[place], queue.first = nil, place + 1
-      return unpack(values, 1, values.n)
+    if not queue.isEmpty() then
+      return queue.take()
     elseif failure then
       local err = failure
       failure = nil
@@ -165,15 +175,19 @@ local function subscribe(source, name, signal, closeNames)
     end)
   end
 
-  source:on(name, onEvent)
+  listen(name, function(...)
+    if not wake(nil, ...) then
+      queue.put(...)
+    end
+  end)
   if name ~= 'error' then
-    source:on('error', onError)
+    listen('error', fail)
   end
   for _, closeName in ipairs(closeNames) do
-    source:on(closeName, close)
+    listen(closeName, close)
   end
   removeAbort = signal and abort.addAbortListener(signal, function()
-    onError(abortedError(signal))
+    fail(abortedError(signal))
   end)
   return next, close
 end

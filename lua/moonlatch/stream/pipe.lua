@@ -70,60 +70,9 @@ end
 ---@field onEnd function
 ---@field onDrain? function  also on dest, once it had to be waited for
 
----@return moonlatch.stream.Pipe
-local function connect(src, dest, endDest)
-  local rs = src._readableState
-  local pipe = {}
-  local onDrain, onData, onEnd
-  local cleanedUp = false
-  local listeners = {} -- on dest, by event
-
-  local function unpipe()
-    src:unpipe(dest)
-  end
-  local function pause()
-    if not cleanedUp then
-      awaitDrain(rs, dest)
-      src:pause()
-    end
-    if not onDrain then
-      function onDrain()
-        drained(src, dest)
-      end
-      pipe.onDrain = onDrain
-      dest:on('drain', onDrain)
-    end
-  end
-  local function cleanup()
-    for event, listener in next, listeners do
-      dest:removeListener(event, listener)
-    end
-    if onDrain then
-      dest:removeListener('drain', onDrain)
-    end
-    src:removeListener('end', onEnd)
-    src:removeListener('data', onData)
-    cleanedUp = true
-    rs.links[dest] = nil
-    countSource(dest, -1)
-    -- Nobody would tell us any more that it drained.
-    if onDrain and rs.awaitDrainWriters and (not dest._writableState or dest._writableState.needDrain) then
-      onDrain()
-    end
-  end
-
-  function onData(chunk)
-    if dest:write(chunk) == false then
-      pause()
-    end
-  end
-  function onEnd()
-    if endDest then
-      dest:finish()
-    else
-      unpipe()
-    end
-  end
+-- What dest is listened to for while src is piped into it. `cleanup` takes the pipe apart.
+local function watch(src, dest, cleanup)
+  local listeners = {}
   function listeners.unpipe(readable, info)
     if readable == src and info and info.hasUnpiped == false then
       info.hasUnpiped = true
@@ -131,7 +80,7 @@ local function connect(src, dest, endDest)
     end
   end
   function listeners.error(err)
-    unpipe()
+    src:unpipe(dest)
     dest:removeListener('error', listeners.error)
     if dest:listenerCount('error') == 0 then
       local half = dest._writableState or dest._readableState
@@ -144,13 +93,65 @@ local function connect(src, dest, endDest)
   end
   function listeners.close()
     dest:removeListener('finish', listeners.finish)
-    unpipe()
+    src:unpipe(dest)
   end
   function listeners.finish()
     dest:removeListener('close', listeners.close)
-    unpipe()
+    src:unpipe(dest)
   end
-  pipe.listeners, pipe.pause, pipe.onData, pipe.onEnd = listeners, pause, onData, onEnd
+  return listeners
+end
+
+---@return moonlatch.stream.Pipe
+local function connect(src, dest, endDest)
+  local rs = src._readableState
+  local pipe = {}
+  local cleanedUp = false
+
+  local function onDrain()
+    drained(src, dest)
+  end
+  local function pause()
+    if not cleanedUp then
+      awaitDrain(rs, dest)
+      src:pause()
+    end
+    if not pipe.onDrain then
+      pipe.onDrain = onDrain
+      dest:on('drain', onDrain)
+    end
+  end
+  local function onData(chunk)
+    if dest:write(chunk) == false then
+      pause()
+    end
+  end
+  local function onEnd()
+    if endDest then
+      dest:finish()
+    else
+      src:unpipe(dest)
+    end
+  end
+
+  local function cleanup()
+    for event, listener in next, pipe.listeners do
+      dest:removeListener(event, listener)
+    end
+    if pipe.onDrain then
+      dest:removeListener('drain', onDrain)
+    end
+    src:removeListener('end', onEnd)
+    src:removeListener('data', onData)
+    cleanedUp = true
+    rs.links[dest] = nil
+    countSource(dest, -1)
+    -- Nobody would tell us any more that it drained.
+    if pipe.onDrain and rs.awaitDrainWriters and (not dest._writableState or dest._writableState.needDrain) then
+      onDrain()
+    end
+  end
+  pipe.listeners, pipe.pause, pipe.onData, pipe.onEnd = watch(src, dest, cleanup), pause, onData, onEnd
   return pipe
 end
 

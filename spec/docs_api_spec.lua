@@ -306,21 +306,19 @@ for path, expected in pairs(PAGES) do
         assert.same(reference.union(emitted, set(entry.events)), section.event)
       end)
 
-      if not entry.class then
-        return
+      if entry.class then
+        it('names the methods of ' .. heading, function()
+          local methods = reference.members(entry.class, unpack(entry.without or {}))
+          assert.same(reference.union(methods, set(entry.own)), section.method)
+        end)
+
+        it('names the properties of ' .. heading .. ', as the annotations do', function()
+          local _, properties = reference.members(entry.class, unpack(entry.without or {}))
+          local fields = entry.annotation and reference.fields(entry.annotation) or {}
+          assert.same(reference.union(properties, fields), section.property)
+          assert.same(section.property, fields)
+        end)
       end
-
-      it('names the methods of ' .. heading, function()
-        local methods = reference.members(entry.class, unpack(entry.without or {}))
-        assert.same(reference.union(methods, set(entry.own)), section.method)
-      end)
-
-      it('names the properties of ' .. heading .. ', as the annotations do', function()
-        local _, properties = reference.members(entry.class, unpack(entry.without or {}))
-        local fields = entry.annotation and reference.fields(entry.annotation) or {}
-        assert.same(reference.union(properties, fields), section.property)
-        assert.same(section.property, fields)
-      end)
     end
 
     for heading, annotations in pairs(expected.options or {}) do

@@ -8,3 +8,5 @@ install(FILES docs/luals/config.json DESTINATION ${luals_dir})
 install(FILES docs/luals/globals.lua DESTINATION ${luals_dir}/library)
 install(DIRECTORY lua/ DESTINATION ${luals_dir}/library FILES_MATCHING PATTERN "*.lua")
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs FILES_MATCHING PATTERN "*.md"
+        PATTERN luals EXCLUDE)

@@ -57,6 +57,53 @@ for _, path in ipairs(PAGES) do
   end)
 end
 
+-- Text without blocks of code, in which other things look like links and headings.
+local function prose(path)
+  return ('\n' .. fs.readFileSync(path, 'utf8')):gsub('\n```.-\n```', '')
+end
+
+-- The anchors that a page's headings get: small letters, hyphens for spaces, and of the rest only what stands in words.
+local anchors = {}
+local function anchorsOf(path)
+  if not anchors[path] then
+    anchors[path] = {}
+    for heading in prose(path):gmatch('\n#+ ([^\n]*)') do
+      local anchor = heading:gsub('%b[]%b()', function(link)
+        return link:match('%[(.*)%]')
+      end):lower():gsub('[^%w _-]', ''):gsub(' ', '-')
+      anchors[path][anchor] = true
+    end
+  end
+  return anchors[path]
+end
+
+local function pages(directory, into)
+  for _, name in ipairs(fs.readdirSync(directory)) do
+    local path = directory .. '/' .. name
+    if fs.statSync(path):isDirectory() then
+      pages(path, into)
+    elseif name:find('%.md$') then
+      into[#into + 1] = path
+    end
+  end
+  return into
+end
+
+describe('links', function()
+  for _, path in ipairs(pages('docs', { './README.md', './CHANGELOG.md' })) do
+    it('lead from ' .. path .. ' to pages and headings that are there', function()
+      local directory = path:match('^(.*)/')
+      for link in prose(path):gsub('`[^`\n]*`', ''):gmatch('%]%(([^)%s]+)%)') do
+        local file, anchor = link:match('^([^#]*)#?(.*)$')
+        if not link:find('^https?:') then
+          local target = file == '' and path or fs.realpathSync(directory .. '/' .. file)
+          assert.truthy(anchor == '' or anchorsOf(target)[anchor], link)
+        end
+      end
+    end)
+  end
+end)
+
 describe('docs/api/tls.md', function()
   local page = fs.readFileSync('docs/api/tls.md', 'utf8')
 

@@ -32,6 +32,20 @@ static void set_number(lua_State *L, const char *name, long value)
   lua_setfield(L, -2, name);
 }
 
+/* What led to an OpenSSL error, or came of it; the last first, as Node has it. */
+static void set_stack(lua_State *L, const struct ml_error *err)
+{
+  char text[256];
+  if (err->behind_count == 0) return;
+  lua_createtable(L, (int)err->behind_count, 0);
+  for (unsigned i = 0; i < err->behind_count; i++) {
+    ml_error_text_behind(err, i, text, sizeof(text));
+    lua_pushstring(L, text);
+    lua_rawseti(L, -2, (int)(err->behind_count - i));
+  }
+  lua_setfield(L, -2, "opensslErrorStack");
+}
+
 /* The failure's fields as a plain table; what does not apply is left out. */
 static void push_fields(lua_State *L, const struct ml_error *err)
 {
@@ -46,6 +60,7 @@ static void push_fields(lua_State *L, const struct ml_error *err)
   set_text(L, "state", err->state);
   set_text(L, "offered", err->offered);
   set_text(L, "configured", err->configured);
+  set_stack(L, err);
   if (err->number) {
     /* As Node has it, a system error's errno is negative. */
     set_number(L, "errno", err->origin == ML_ORIGIN_SYSTEM ? -err->number : err->number);

@@ -93,9 +93,11 @@ static void append_upper(char *out, size_t size, const char *text)
 
 void ml_error_openssl(struct ml_error *err, const char *fallback)
 {
-  unsigned long number = ERR_get_error();
-  ERR_clear_error();
+  unsigned long number = ERR_get_error(), next;
   memset(err, 0, sizeof(*err));
+  while (err->behind_count < ML_ERROR_BEHIND && (next = ERR_get_error()) != 0)
+    err->behind[err->behind_count++] = next;
+  ERR_clear_error();
   err->origin = ML_ORIGIN_TLS;
   err->number = (long)number;
   if (number == 0) {
@@ -111,6 +113,11 @@ void ml_error_openssl(struct ml_error *err, const char *fallback)
   snprintf(err->reason, sizeof(err->reason), "%s", reason);
   snprintf(err->code, sizeof(err->code), "ERR_%s", library_prefix(ERR_GET_LIB(number)));
   append_upper(err->code, sizeof(err->code), err->reason);
+}
+
+void ml_error_text_behind(const struct ml_error *err, unsigned index, char *text, size_t size)
+{
+  ERR_error_string_n(err->behind[index], text, size);
 }
 
 void ml_error_verify(struct ml_error *err, long number)

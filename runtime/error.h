@@ -8,6 +8,7 @@
 #define ML_ERROR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define ML_MUST_CHECK __attribute__((warn_unused_result))
 
@@ -25,6 +26,9 @@ enum ml_origin {
 /* Which end sent the alert in `alert`. */
 enum ml_alert_from { ML_ALERT_NONE = 0, ML_ALERT_LOCAL, ML_ALERT_PEER };
 
+/* Entries of OpenSSL's queue that are kept behind the first. */
+#define ML_ERROR_BEHIND 8
+
 struct ml_error {
   enum ml_origin origin;
   long number;
@@ -41,9 +45,11 @@ struct ml_error {
                          "" when unknown or beside the point */
   char configured[448]; /* the same of our end */
   enum ml_alert_from alert_from;
-  int alert;         /* TLS AlertDescription (RFC 8446, 6); meaningful when alert_from is set */
-  const char *state; /* static string: handshake state in which it happened
-                        (SSL_state_string_long(3)), or NULL */
+  int alert; /* TLS AlertDescription (RFC 8446, 6); meaningful when alert_from is set */
+  unsigned behind_count;
+  unsigned long behind[ML_ERROR_BEHIND]; /* what OpenSSL's queue held behind `number`, in order */
+  const char *state;                     /* static string: handshake state in which it happened
+                                            (SSL_state_string_long(3)), or NULL */
 };
 
 /* Describes a failed system call. `number` is an errno value. message becomes "<syscall> <CODE>".
@@ -59,6 +65,9 @@ void ml_error_system_at(struct ml_error *err, int number, const char *syscall, c
  * others. `fallback` is the message used when the queue is empty. code is ERR_SSL_<REASON> for the
  * SSL library, ERR_OSSL_[<LIB>_]<REASON> otherwise, as Node forms them. */
 void ml_error_openssl(struct ml_error *err, const char *fallback);
+
+/* The text of an entry of `behind`, as in `message`. */
+void ml_error_text_behind(const struct ml_error *err, unsigned index, char *text, size_t size);
 
 /* Describes a certificate verification failure: code is the X509_V_ERR_ name without the prefix. */
 void ml_error_verify(struct ml_error *err, long number);

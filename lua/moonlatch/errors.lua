@@ -280,6 +280,7 @@ function errors.fromNative(fields)
       err[key] = value
     end
   end
+  err.opensslErrorStack = fields.opensslErrorStack
   if fields.origin == 'system' then
     err.errno = fields.errno
   elseif fields.origin == 'dns' then

@@ -471,3 +471,20 @@ describe('a connection that is reset after the handshake', function()
     end)
   end))
 end)
+
+describe('an error of OpenSSL', function()
+  it('carries what else it had to say, the last first (opensslErrorStack)', function()
+    local err = N.raises('ERR_OSSL_DSO_COULD_NOT_LOAD_THE_SHARED_LIBRARY', tls.createSecureContext,
+      { clientCertEngine = 'no such engine' })
+    assert.is_true(#err.opensslErrorStack > 1)
+    assert.matches('engine routines::no such engine', table.concat(err.opensslErrorStack, '\n'), 1, true)
+    for _, entry in ipairs(err.opensslErrorStack) do
+      assert.matches('^error:%x+:', entry)
+    end
+  end)
+
+  it('carries no list when it was all (opensslErrorStack)', function()
+    local err = N.raises('ERR_OSSL_UNSUPPORTED', tls.createSecureContext, { key = 'no key' })
+    assert.is_nil(err.opensslErrorStack)
+  end)
+end)

@@ -106,6 +106,24 @@ static void test_openssl_codes_are_nodes(void **state)
   }
 }
 
+static void test_openssl_keeps_what_is_behind(void **state)
+{
+  (void)state;
+  struct ml_error err;
+  char text[256];
+  ERR_raise(ERR_LIB_SSL, SSL_R_NO_CIPHER_MATCH);
+  for (int i = 0; i < ML_ERROR_BEHIND + 2; i++)
+    ERR_raise(ERR_LIB_SSL, i == 0 ? SSL_R_WRONG_VERSION_NUMBER : SSL_R_BAD_LENGTH);
+  ml_error_openssl(&err, "unused");
+  assert_string_equal(err.reason, "no cipher match");
+  assert_int_equal(err.behind_count, ML_ERROR_BEHIND);
+  ml_error_text_behind(&err, 0, text, sizeof(text));
+  assert_string_equal(text, "error:0A00010B:SSL routines::wrong version number");
+  assert_int_equal(ERR_peek_error(), 0);
+  ml_error_openssl(&err, "nothing was said");
+  assert_int_equal(err.behind_count, 0);
+}
+
 static void test_openssl_without_a_reason(void **state)
 {
   (void)state;
@@ -179,6 +197,7 @@ int main(void)
       cmocka_unit_test(test_long_texts_are_cut),
       cmocka_unit_test(test_errno_names),
       cmocka_unit_test(test_openssl_codes_are_nodes),
+      cmocka_unit_test(test_openssl_keeps_what_is_behind),
       cmocka_unit_test(test_openssl_without_a_reason),
       cmocka_unit_test(test_verification_names),
       cmocka_unit_test(test_alert_names),

@@ -12,6 +12,12 @@ enum { BUFFER_COUNT = 2 };
 /* Pieces of heavy work between two polls. A full handshake is two: about 250 us of CPU, and 60. */
 enum { TURNS = 4 };
 
+/* Tasks that linger run when they have been on the older of two rings for a whole period; of a
+ * crowd of them only so many at a time, with a pause in between. */
+#define LINGER_PERIOD 0.1 /* seconds */
+#define LINGER_PAUSE 0.005
+enum { LINGER_BATCH = 64 };
+
 /* Seconds until a one-shot timer would come round again. */
 #define NEVER 1e9
 
@@ -30,21 +36,33 @@ struct ml_loop {
   struct ml_task at_end;  /* the same, of those that wait for ml_loop_free */
   ev_idle impatient; /* active while there are such, and in a step that ran tasks: the poll does
                         not block */
-  unsigned turns;    /* left until the next poll but one */
+  struct ml_task lingering, older; /* rings too */
+  ev_timer linger;                 /* active while there are such; unreferenced */
+  unsigned turns;                  /* left until the next poll but one */
   struct run *run;
   bool stepping; /* in ml_loop_step, and in no loop inside it */
   uint8_t *buffers[BUFFER_COUNT];
   bool lent[BUFFER_COUNT];
 };
 
+static bool is_empty(const struct ml_task *ring)
+{
+  return ring->next == ring;
+}
+
+static void make_empty(struct ml_task *ring)
+{
+  ring->prev = ring->next = ring;
+}
+
 static bool has_tasks(const struct ml_loop *loop)
 {
-  return loop->tasks.next != &loop->tasks;
+  return !is_empty(&loop->tasks);
 }
 
 static bool anyone_waits(const struct ml_loop *loop)
 {
-  return loop->waiting.next != &loop->waiting;
+  return !is_empty(&loop->waiting);
 }
 
 static void run_first(struct ml_task *ring)
@@ -60,6 +78,32 @@ static void append(struct ml_task *ring, struct ml_task *task)
   task->next = ring;
   task->prev->next = task;
   task->next->prev = task;
+}
+
+/* Everything on `from` goes to `to`, which is empty. */
+static void move_all(struct ml_task *from, struct ml_task *to)
+{
+  if (is_empty(from)) return;
+  *to = *from;
+  to->next->prev = to->prev->next = to;
+  make_empty(from);
+}
+
+static void on_linger(struct ev_loop *ev, ev_timer *timer, int revents)
+{
+  (void)revents;
+  struct ml_loop *loop = timer->data;
+  for (int i = 0; i < LINGER_BATCH && !is_empty(&loop->older); i++)
+    run_first(&loop->older);
+  timer->repeat = LINGER_PAUSE;
+  if (is_empty(&loop->older)) {
+    timer->repeat = LINGER_PERIOD;
+    move_all(&loop->lingering, &loop->older);
+  }
+  if (is_empty(&loop->older))
+    ml_loop_timer_stop(loop, timer, false);
+  else
+    ev_timer_again(ev, timer);
 }
 
 static void on_impatient(struct ev_loop *ev, ev_idle *idle, int revents)
@@ -102,9 +146,13 @@ int ml_loop_new(struct ml_loop **out, struct ml_error *err)
   loop->ev = ev_loop_new(EVFLAG_AUTO);
   if (loop->ev == NULL) goto fail;
 
-  loop->tasks.prev = loop->tasks.next = &loop->tasks;
-  loop->waiting.prev = loop->waiting.next = &loop->waiting;
-  loop->at_end.prev = loop->at_end.next = &loop->at_end;
+  make_empty(&loop->tasks);
+  make_empty(&loop->waiting);
+  make_empty(&loop->at_end);
+  make_empty(&loop->lingering);
+  make_empty(&loop->older);
+  ev_timer_init(&loop->linger, on_linger, LINGER_PERIOD, LINGER_PERIOD);
+  loop->linger.data = loop;
   loop->turns = TURNS;
   ev_idle_init(&loop->impatient, on_impatient);
   ev_prepare_init(&loop->prepare, on_prepare);
@@ -127,8 +175,10 @@ fail:
 void ml_loop_free(struct ml_loop *loop)
 {
   assert(!has_tasks(loop) && !anyone_waits(loop));
-  while (loop->at_end.next != &loop->at_end)
+  while (!is_empty(&loop->at_end))
     run_first(&loop->at_end);
+  assert(is_empty(&loop->lingering) && is_empty(&loop->older));
+  ml_loop_timer_stop(loop, &loop->linger, false);
   ev_idle_stop(loop->ev, &loop->impatient);
   ev_ref(loop->ev);
   ev_prepare_stop(loop->ev, &loop->prepare);
@@ -240,6 +290,15 @@ void ml_loop_wait_turn(struct ml_loop *loop, struct ml_task *task)
   if (task->next != NULL) return;
   append(&loop->waiting, task);
   ev_idle_start(loop->ev, &loop->impatient);
+}
+
+void ml_loop_linger(struct ml_loop *loop, struct ml_task *task)
+{
+  assert(task->next == NULL);
+  append(&loop->lingering, task);
+  if (ev_is_active(&loop->linger)) return;
+  ev_timer_set(&loop->linger, LINGER_PERIOD, LINGER_PERIOD);
+  ml_loop_timer_start(loop, &loop->linger, false);
 }
 
 void ml_task_cancel(struct ml_task *task)

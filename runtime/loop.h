@@ -69,12 +69,18 @@ void ml_loop_defer(struct ml_loop *loop, struct ml_task *task);
 bool ml_loop_take_turn(struct ml_loop *loop);
 void ml_loop_wait_turn(struct ml_loop *loop, struct ml_task *task);
 
+/* For what can be put away when nothing has happened for a while: runs `task` once, unless it is
+ * cancelled before, after one to two tenths of a second (later when there are many such), which
+ * holds no loop open. For a task that is in no queue; whoever has other use for it cancels it
+ * first. */
+void ml_loop_linger(struct ml_loop *loop, struct ml_task *task);
+
 static inline bool ml_task_queued(const struct ml_task *task)
 {
   return task->next != NULL;
 }
 
-/* Takes a task off its queue; harmless when it is not queued. */
+/* Takes a task off its queue, whichever it is; harmless when it is not queued. */
 void ml_task_cancel(struct ml_task *task);
 
 /* Runs all queued tasks now: before exit, so that bytes accepted for writing reach the kernel. */

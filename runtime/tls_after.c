@@ -47,8 +47,8 @@ static void wipe(EVP_PKEY *key)
 static void forget_exchange(struct ml_tls *tls)
 {
   EVP_PKEY *key;
-  if (SSL_get_tmp_key(tls->ssl, &key) == 1) wipe(key);
-  if (tls->server && SSL_get_peer_tmp_key(tls->ssl, &key) == 1) wipe(key);
+  if (SSL_get_tmp_key(awake(tls), &key) == 1) wipe(key);
+  if (tls->server && SSL_get_peer_tmp_key(awake(tls), &key) == 1) wipe(key);
   ERR_clear_error();
 }
 
@@ -58,13 +58,13 @@ void ml_tls_after_open(struct ml_tls *tls)
   ml_tls_io_follow(&tls->io);
   ml_tls_unwatch_messages(tls);
   /* Without RFC 5746 a renegotiation would let somebody else's data in front of the peer's. */
-  if (!SSL_get_secure_renegotiation_support(tls->ssl)) ml_tls_decline_renegotiation(tls);
+  if (!SSL_get_secure_renegotiation_support(awake(tls))) ml_tls_decline_renegotiation(tls);
 }
 
 void ml_tls_after_start(struct ml_tls *tls)
 {
   if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_HELLO_REQUESTED) return;
-  if (SSL_version(tls->ssl) >= TLS1_3_VERSION) return;
+  if (SSL_version(awake(tls)) >= TLS1_3_VERSION) return;
   ml_tls_set_state(tls, ML_TLS_RENEGOTIATING);
 }
 
@@ -100,7 +100,7 @@ static enum ml_tls_result conclude_declined(struct ml_tls *tls)
 
 static enum ml_tls_result settle_renegotiation(struct ml_tls *tls)
 {
-  if (SSL_renegotiate_pending(tls->ssl)) { /* the HelloRequest was all */
+  if (SSL_renegotiate_pending(awake(tls))) { /* the HelloRequest was all */
     ml_tls_set_state(tls, ML_TLS_HELLO_REQUESTED);
     return ML_TLS_OK;
   }
@@ -121,7 +121,7 @@ static enum ml_tls_result settle_renegotiation(struct ml_tls *tls)
 
 enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
 {
-  if (SSL_in_init(tls->ssl)) return ML_TLS_OK;
+  if (SSL_in_init(awake(tls))) return ML_TLS_OK;
   if (tls->state == ML_TLS_RENEGOTIATING) return settle_renegotiation(tls);
   if (tls->state == ML_TLS_CERTIFICATE_REQUESTED && tls->after.wish == ML_WISH_PROVED) {
     tls->after.wish = ML_WISH_NONE;
@@ -166,9 +166,9 @@ static int refuse(struct ml_tls *tls, struct ml_error *err)
   }
   ERR_clear_error();
   bool insecure =
-      SSL_version(tls->ssl) < TLS1_3_VERSION && !SSL_get_secure_renegotiation_support(tls->ssl);
+      SSL_version(awake(tls)) < TLS1_3_VERSION && !SSL_get_secure_renegotiation_support(awake(tls));
   if (insecure) ERR_raise(ERR_LIB_SSL, SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED);
-  if (!insecure && SSL_renegotiate(tls->ssl) == 1) return 0;
+  if (!insecure && SSL_renegotiate(awake(tls)) == 1) return 0;
   ml_error_openssl(err, "the connection cannot be renegotiated");
   return -1;
 }
@@ -182,7 +182,7 @@ static int demand(struct ml_tls *tls, enum ml_tls_says request_cert,
   if (request_cert != ML_SAYS_NOTHING) tls->request_cert = request_cert == ML_SAYS_YES;
   ml_tls_demand_certificate(tls);
   /* A session made from now on stands for more, or less, than one made before. */
-  return ml_tls_context_apply(tls->context, tls->context, tls->ssl, ml_tls_policy(tls), err);
+  return ml_tls_context_apply(tls->context, tls->context, awake(tls), ml_tls_policy(tls), err);
 }
 
 int ml_tls_renegotiate(struct ml_tls *tls, enum ml_tls_says request_cert,
@@ -202,7 +202,7 @@ int ml_tls_renegotiate(struct ml_tls *tls, enum ml_tls_says request_cert,
 void ml_tls_decline_renegotiation(struct ml_tls *tls)
 {
   tls->after.peer = ML_PEER_DECLINED;
-  SSL_set_options(tls->ssl, SSL_OP_NO_RENEGOTIATION);
+  SSL_set_options(awake(tls), SSL_OP_NO_RENEGOTIATION);
 }
 
 void ml_tls_forbid_renegotiation(struct ml_tls *tls)

@@ -30,7 +30,7 @@ int ml_tls_alpn_set_up(struct ml_tls *tls, const struct ml_tls_options *options,
   if (copy_list(&protocols->alpn, options->alpn, options->alpn_len, err) != 0) return -1;
   if (copy_list(&protocols->npn, options->npn, options->npn_len, err) != 0) return -1;
   if (tls->server || options->alpn_len == 0) return 0;
-  if (SSL_set_alpn_protos(tls->ssl, options->alpn, (unsigned)options->alpn_len) == 0) return 0;
+  if (SSL_set_alpn_protos(awake(tls), options->alpn, (unsigned)options->alpn_len) == 0) return 0;
   ml_error_openssl(err, "the ALPN protocols cannot be used");
   return -1;
 }
@@ -150,7 +150,7 @@ int ml_tls_on_npn_select(SSL *ssl, unsigned char **out, unsigned char *out_len,
 
 void ml_tls_npn_arm(const struct ml_tls *tls)
 {
-  if (!tls->server) ml_tls_install_npn(SSL_get_SSL_CTX(tls->ssl), tls->protocols.npn.len > 0);
+  if (!tls->server) ml_tls_install_npn(SSL_get_SSL_CTX(awake(tls)), tls->protocols.npn.len > 0);
 }
 
 const uint8_t *ml_tls_npn_protocol(const struct ml_tls *tls, size_t *len)
@@ -158,7 +158,7 @@ const uint8_t *ml_tls_npn_protocol(const struct ml_tls *tls, size_t *len)
   const unsigned char *name = NULL;
   unsigned name_len = 0;
   if (tls->server || tls->protocols.npn_agreed)
-    SSL_get0_next_proto_negotiated(tls->ssl, &name, &name_len);
+    SSL_get0_next_proto_negotiated(awake(tls), &name, &name_len);
   *len = name_len;
   return name;
 }

@@ -50,9 +50,9 @@ enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t si
     size_t input = tls->io.in_len;
     tls->io.portion = ML_IO_RECORD;
     ERR_clear_error();
-    int ok = SSL_read_ex(tls->ssl, buffer, size, done);
+    int ok = SSL_read_ex(awake(tls), buffer, size, done);
     tls->io.portion = ML_IO_ALL;
-    switch (ok == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, ok)) {
+    switch (ok == 1 ? SSL_ERROR_NONE : SSL_get_error(awake(tls), ok)) {
     case SSL_ERROR_NONE:
       return ml_tls_after_settle(tls);
     case SSL_ERROR_WANT_READ:
@@ -117,10 +117,10 @@ enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t 
   ERR_clear_error();
   while (*done < len) {
     size_t n = 0;
-    int ok = SSL_write_ex(tls->ssl, data + *done, len - *done, &n);
+    int ok = SSL_write_ex(awake(tls), data + *done, len - *done, &n);
     if (ok != 1)
-      return SSL_get_error(tls->ssl, ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT
-                                                                : ml_tls_fail(tls);
+      return SSL_get_error(awake(tls), ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT
+                                                                  : ml_tls_fail(tls);
     *done += n;
   }
   return ml_tls_after_settle(tls);
@@ -130,9 +130,10 @@ enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t 
 static enum ml_tls_result finish_message(struct ml_tls *tls)
 {
   ERR_clear_error();
-  int ok = SSL_do_handshake(tls->ssl);
+  int ok = SSL_do_handshake(awake(tls));
   if (ok == 1) return ML_TLS_OK;
-  return SSL_get_error(tls->ssl, ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT : ml_tls_fail(tls);
+  return SSL_get_error(awake(tls), ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT
+                                                              : ml_tls_fail(tls);
 }
 
 enum ml_tls_result ml_tls_close(struct ml_tls *tls)
@@ -140,12 +141,12 @@ enum ml_tls_result ml_tls_close(struct ml_tls *tls)
   if (tls->state == ML_TLS_FAILED) return ML_TLS_ERROR;
   if (tls->state < ML_TLS_OPEN || tls->state > ML_TLS_PEER_CLOSED) return ML_TLS_OK;
   if (!can_write(tls)) return ML_TLS_WANT_INPUT;
-  if (SSL_in_init(tls->ssl)) {
+  if (SSL_in_init(awake(tls))) {
     enum ml_tls_result result = finish_message(tls);
     if (result != ML_TLS_OK) return result;
   }
   ERR_clear_error();
-  (void)SSL_shutdown(tls->ssl); /* writes our close_notify; the peer's is the reader's business */
+  (void)SSL_shutdown(awake(tls)); /* writes our close_notify; the peer's is the reader's business */
   ERR_clear_error();
   ml_tls_set_state(tls, tls->state == ML_TLS_PEER_CLOSED ? ML_TLS_CLOSED : ML_TLS_SELF_CLOSED);
   return ML_TLS_OK;

@@ -75,7 +75,7 @@ bool ml_tls_established(const struct ml_tls *tls)
 
 bool ml_tls_peer_may_end(const struct ml_tls *tls)
 {
-  bool done = tls->state == ML_TLS_STORE_ASKED && SSL_version(tls->ssl) == TLS1_3_VERSION;
+  bool done = tls->state == ML_TLS_STORE_ASKED && SSL_version(awake(tls)) == TLS1_3_VERSION;
   return done || ml_tls_established(tls);
 }
 
@@ -98,7 +98,7 @@ enum ml_tls_result ml_tls_fail_with(struct ml_tls *tls, const struct ml_error *e
 {
   ml_tls_set_error(tls, err);
   if (tls->error != &no_memory) {
-    tls->error->state = SSL_state_string_long(tls->ssl);
+    tls->error->state = SSL_state_string_long(awake(tls));
     tls->error->alert_from = tls->alert_from;
     tls->error->alert = tls->alert;
   }
@@ -143,7 +143,7 @@ void ml_tls_disconnected(const struct ml_tls *tls, struct ml_error *err)
   err->origin = ML_ORIGIN_TLS;
   snprintf(err->reason, sizeof(err->reason), "the %s disconnected during the TLS %s",
            tls->server ? "client" : "server", again ? "renegotiation" : "handshake");
-  err->state = SSL_state_string_long(tls->ssl);
+  err->state = SSL_state_string_long(awake(tls));
 }
 
 const struct ml_error *ml_tls_error(const struct ml_tls *tls)
@@ -155,17 +155,19 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls)
 
 static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *options)
 {
-  SSL_set_connect_state(tls->ssl);
-  SSL_set_verify(tls->ssl, SSL_VERIFY_PEER, NULL);
+  SSL_set_connect_state(awake(tls));
+  SSL_set_verify(awake(tls), SSL_VERIFY_PEER, NULL);
   ml_tls_demand_dh_size(tls, options->min_dh_bits);
   /* A client may resume under any context: what its session is worth is judged in judge_resumption.
    */
-  if (SSL_set_session_id_context(tls->ssl, (const unsigned char *)"", 0) != 1) return -1;
+  if (SSL_set_session_id_context(awake(tls), (const unsigned char *)"", 0) != 1) return -1;
   if (options->servername) {
     tls->servername = strdup(options->servername);
-    if (!tls->servername || SSL_set_tlsext_host_name(tls->ssl, options->servername) != 1) return -1;
+    if (!tls->servername || SSL_set_tlsext_host_name(awake(tls), options->servername) != 1)
+      return -1;
   }
-  if (options->request_staple && SSL_set_tlsext_status_type(tls->ssl, TLSEXT_STATUSTYPE_ocsp) != 1)
+  if (options->request_staple &&
+      SSL_set_tlsext_status_type(awake(tls), TLSEXT_STATUSTYPE_ocsp) != 1)
     return -1;
   if (!options->session) return 0;
   return ml_tls_sessions_offer(tls, options->session, options->session_len);
@@ -173,7 +175,7 @@ static int set_up_client(struct ml_tls *tls, const struct ml_tls_options *option
 
 static int set_up_server(struct ml_tls *tls)
 {
-  SSL_set_accept_state(tls->ssl);
+  SSL_set_accept_state(awake(tls));
   ml_tls_demand_certificate(tls);
   return 0;
 }
@@ -209,14 +211,14 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
   tls->ssl = SSL_new(ml_tls_context_ssl(context));
   BIO *bio = tls->ssl ? ml_tls_bio_new(&tls->io) : NULL;
   if (!bio) goto fail;
-  SSL_set_bio(tls->ssl, bio, bio);
-  ml_tls_own(tls->ssl, tls);
+  SSL_set_bio(awake(tls), bio, bio);
+  ml_tls_own(awake(tls), tls);
   if ((options->server ? set_up_server(tls) : set_up_client(tls, options)) != 0) goto fail;
   ml_tls_watch_messages(tls);
   ml_tls_permit_renegotiation(tls);
   if (ml_tls_alpn_set_up(tls, options, err) != 0 || ml_tls_psk_set_up(tls, options, err) != 0 ||
       (options->server &&
-       ml_tls_context_apply(context, context, tls->ssl, ml_tls_policy(tls), err) != 0)) {
+       ml_tls_context_apply(context, context, awake(tls), ml_tls_policy(tls), err) != 0)) {
     ml_tls_free(tls);
     return -1;
   }
@@ -239,7 +241,7 @@ void ml_tls_free(struct ml_tls *tls)
 {
   if (!tls) return;
   assert(!tls->calling);
-  SSL_free(tls->ssl); /* and the BIO */
+  SSL_free(awake(tls)); /* and the BIO */
   ml_buf_free(&tls->io.out);
   ml_buf_free(&tls->kept);
   ml_buf_free(&tls->after.early);
@@ -259,6 +261,25 @@ void ml_tls_free(struct ml_tls *tls)
   free(tls->servername);
   if (tls->error != &no_memory) free(tls->error);
   free(tls);
+}
+
+/* ---- Rest ---- */
+
+void ml_tls_rest(struct ml_tls *tls)
+{
+  if (!tls->rest && ml_tls_established(tls) && !tls->calling)
+    tls->rest = ml_tls_rest_begin(tls->ssl);
+}
+
+bool ml_tls_rests(const struct ml_tls *tls)
+{
+  return tls->rest != NULL;
+}
+
+void ml_tls_awaken(struct ml_tls *tls)
+{
+  ml_tls_rest_end(tls->rest);
+  tls->rest = NULL;
 }
 
 /* ---- Input and output ---- */
@@ -362,10 +383,10 @@ static enum ml_tls_result judge_resumption(struct ml_tls *tls)
   }
   bool chain_good = verdict == X509_V_OK || verdict == X509_V_ERR_HOSTNAME_MISMATCH;
   if (!chain_good && tls->reject_unauthorized) return refuse_resumption(tls, verdict);
-  bool nothing_to_compare = absent && SSL_session_reused(tls->ssl);
+  bool nothing_to_compare = absent && SSL_session_reused(awake(tls));
   if (!chain_good || nothing_to_compare || !ml_tls_asks(tls, ML_ASK_IDENTITY))
     return open_connection(tls);
-  tls->candidate = SSL_get1_peer_certificate(tls->ssl);
+  tls->candidate = SSL_get1_peer_certificate(awake(tls));
   if (ml_tls_ask(tls, ML_ASK_IDENTITY, NULL, 0) != 0) return ml_tls_fail(tls);
   ml_tls_set_state(tls, ML_TLS_IDENTITY_ASKED);
   return ML_TLS_ASK;
@@ -393,13 +414,13 @@ static enum ml_tls_result advance(struct ml_tls *tls)
 {
   ERR_clear_error();
   ml_tls_npn_arm(tls);
-  int done = SSL_do_handshake(tls->ssl);
-  int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, done);
+  int done = SSL_do_handshake(awake(tls));
+  int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(awake(tls), done);
   switch (why) {
   case SSL_ERROR_NONE:
     ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
     ml_tls_sessions_note_renewal(tls);
-    if (SSL_session_reused(tls->ssl) || ml_tls_psk_proves_peer(tls)) return judge_resumption(tls);
+    if (SSL_session_reused(awake(tls)) || ml_tls_psk_proves_peer(tls)) return judge_resumption(tls);
     return open_connection(tls);
   case SSL_ERROR_WANT_READ:
     if (ml_tls_hello_decided(tls)) ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
@@ -428,7 +449,7 @@ static enum ml_tls_result go_on(struct ml_tls *tls)
     if (!tls->server) ml_tls_offer_certificate(tls);
   }
   if (tls->state == ML_TLS_IDENTITY_ASKED) {
-    if (SSL_is_init_finished(tls->ssl)) return conclude_resumption(tls);
+    if (SSL_is_init_finished(awake(tls))) return conclude_resumption(tls);
     ml_tls_set_state(tls, ML_TLS_NEGOTIATE);
   }
   if (tls->state == ML_TLS_STORE_ASKED) return conclude_store(tls);

@@ -201,6 +201,11 @@ struct ml_buf *ml_tls_output(struct ml_tls *tls);
 /* Ciphertext that was kept because nothing asked for it yet. */
 size_t ml_tls_input_kept(const struct ml_tls *tls);
 
+/* Nothing has happened for a while: an established connection holds less (tls_rest.h) until it is
+ * used again, in whichever way, which then takes a few microseconds more. */
+void ml_tls_rest(struct ml_tls *tls);
+bool ml_tls_rests(const struct ml_tls *tls);
+
 struct ml_tls_question ml_tls_question(const struct ml_tls *tls);
 
 /* Answers ML_ASK_CONTEXT: go on with `context` (referenced), NULL for the one it has. 0, or -1 for

@@ -5,6 +5,7 @@
 
 #include "tls_bio.h"
 #include "tls_engine.h"
+#include "tls_rest.h"
 
 enum ml_pause_phase {
   ML_PAUSE_IDLE,     /* nothing has been asked */
@@ -73,7 +74,8 @@ struct ml_tls_after {
 };
 
 struct ml_tls {
-  SSL *ssl;
+  SSL *ssl;                 /* by way of awake() only */
+  struct ml_tls_rest *rest; /* while it rests */
   struct ml_tls_io io;
   struct ml_buf kept; /* input that outlived the caller's slice; io.in points into it while it is
                          being read */
@@ -124,6 +126,15 @@ struct ml_tls {
   struct ml_error *error; /* made when something fails, or when a question is answered with failure:
                              the struct is large and most connections never need it */
 };
+
+/* The SSL, to be used. What rests is no different to whoever asks, so a constant engine will do. */
+void ml_tls_awaken(struct ml_tls *tls);
+
+static inline SSL *awake(const struct ml_tls *tls)
+{
+  if (tls->rest) ml_tls_awaken((struct ml_tls *)(uintptr_t)tls);
+  return tls->ssl;
+}
 
 /* Which engine an SSL belongs to stands where the argument of a padding callback would, of which
  * there is none: unlike SSL_set_app_data(3) that takes no memory. */

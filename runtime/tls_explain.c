@@ -340,18 +340,18 @@ static bool has_common_version(const struct ml_tls *tls)
   for (unsigned i = 0; tls->server && i < tls->offer.count; i++) {
     int version = tls->offer.versions[i];
     found = found || (version >= TLS1_VERSION && version <= TLS1_3_VERSION &&
-                      ml_tls_speaks(tls->ssl, version));
+                      ml_tls_speaks(awake(tls), version));
   }
   return found;
 }
 
 static void describe_us(struct ml_tls *tls, unsigned topics, struct text *text)
 {
-  if (topics & VERSIONS) our_versions(text, tls->ssl);
-  if (topics & CIPHERS) our_ciphers(text, tls->ssl);
+  if (topics & VERSIONS) our_versions(text, awake(tls));
+  if (topics & CIPHERS) our_ciphers(text, awake(tls));
   if (topics & GROUPS) our_groups(text, tls);
   if (topics & SIGALGS) our_sigalgs(text, tls);
-  if (topics & CERTIFICATES) our_certificates(text, tls->ssl);
+  if (topics & CERTIFICATES) our_certificates(text, awake(tls));
   /* An owner who chooses has no list of ours. */
   if (topics & PROTOCOLS && !tls->protocols.asked) protocol_list(text, &tls->protocols.alpn);
 }
@@ -360,11 +360,11 @@ static void describe_us(struct ml_tls *tls, unsigned topics, struct text *text)
 static void describe_peer(struct ml_tls *tls, unsigned topics, struct text *text)
 {
   if (topics & CERTIFICATES) their_keys(text, tls);
-  if (topics & SIGALGS) their_sigalgs(text, tls->ssl);
+  if (topics & SIGALGS) their_sigalgs(text, awake(tls));
   if (!tls->server || tls->alert_from == ML_ALERT_PEER) return;
   if (topics & VERSIONS && tls->offer.count > 0) their_versions(text, &tls->offer);
-  if (topics & CIPHERS) cipher_list(text, SSL_get_client_ciphers(tls->ssl));
-  if (topics & GROUPS) their_groups(text, tls->ssl);
+  if (topics & CIPHERS) cipher_list(text, SSL_get_client_ciphers(awake(tls)));
+  if (topics & GROUPS) their_groups(text, awake(tls));
   if (topics & PROTOCOLS) protocol_list(text, &tls->protocols.offered);
 }
 

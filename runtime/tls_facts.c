@@ -89,7 +89,7 @@ bool ml_tls_requests_certificate(const struct ml_tls *tls)
 int ml_tls_show_identity(struct ml_tls *tls, const struct ml_tls_context *context,
                          struct ml_error *err)
 {
-  return ml_tls_context_show_identity(context, tls->ssl, err);
+  return ml_tls_context_show_identity(context, awake(tls), err);
 }
 
 X509 *ml_tls_served_certificate(const struct ml_tls *tls)
@@ -104,7 +104,7 @@ X509 *ml_tls_served_issuer(const struct ml_tls *tls)
 
 X509 *ml_tls_peer_certificate(const struct ml_tls *tls)
 {
-  return tls->candidate ? tls->candidate : SSL_get0_peer_certificate(tls->ssl);
+  return tls->candidate ? tls->candidate : SSL_get0_peer_certificate(awake(tls));
 }
 
 long ml_tls_verify_result(const struct ml_tls *tls, bool *absent)
@@ -114,15 +114,15 @@ long ml_tls_verify_result(const struct ml_tls *tls, bool *absent)
   if (tls->verify_result != X509_V_OK) return tls->verify_result;
   if (*absent)
     return ml_tls_psk_proves_peer(tls) ? X509_V_OK : X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
-  return SSL_get_verify_result(tls->ssl);
+  return SSL_get_verify_result(awake(tls));
 }
 
 STACK_OF(X509) * ml_tls_peer_chain(const struct ml_tls *tls)
 {
   STACK_OF(X509) *chain = tls->candidate_chain;
-  if (!chain) chain = SSL_get0_verified_chain(tls->ssl);
+  if (!chain) chain = SSL_get0_verified_chain(awake(tls));
   if (chain) return X509_chain_up_ref(chain);
-  chain = SSL_get_peer_cert_chain(tls->ssl);
+  chain = SSL_get_peer_cert_chain(awake(tls));
   STACK_OF(X509) *copy = chain ? X509_chain_up_ref(chain) : sk_X509_new_null();
   X509 *leaf = ml_tls_peer_certificate(tls);
   if (!copy || !leaf) {
@@ -137,5 +137,5 @@ STACK_OF(X509) * ml_tls_peer_chain(const struct ml_tls *tls)
 
 SSL *ml_tls_ssl(const struct ml_tls *tls)
 {
-  return tls->ssl;
+  return awake(tls);
 }

@@ -35,11 +35,11 @@ static void on_message(int write_p, int version, int content_type, const void *m
 
 void ml_tls_watch_messages(struct ml_tls *tls)
 {
-  SSL_set_msg_callback(tls->ssl, on_message);
-  SSL_set_msg_callback_arg(tls->ssl, tls);
+  SSL_set_msg_callback(awake(tls), on_message);
+  SSL_set_msg_callback_arg(awake(tls), tls);
 }
 
 void ml_tls_unwatch_messages(struct ml_tls *tls)
 {
-  if (!tls->server && !tls->trace) SSL_set_msg_callback(tls->ssl, NULL);
+  if (!tls->server && !tls->trace) SSL_set_msg_callback(awake(tls), NULL);
 }

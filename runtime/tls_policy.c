@@ -14,7 +14,7 @@ void ml_tls_demand_certificate(struct ml_tls *tls)
   int mode = SSL_VERIFY_NONE;
   if (tls->request_cert) mode = SSL_VERIFY_PEER;
   if (tls->request_cert && tls->reject_unauthorized) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-  SSL_set_verify(tls->ssl, mode, NULL);
+  SSL_set_verify(awake(tls), mode, NULL);
 }
 
 void ml_tls_adopt_policy(struct ml_tls *tls, const struct ml_tls_context *context)
@@ -30,8 +30,9 @@ void ml_tls_adopt_policy(struct ml_tls *tls, const struct ml_tls_context *contex
 void ml_tls_offer_certificate(struct ml_tls *tls)
 {
   bool offered = tls->post_handshake_auth == ML_SAYS_YES;
-  if (tls->post_handshake_auth == ML_SAYS_NOTHING) offered = SSL_get_certificate(tls->ssl) != NULL;
-  SSL_set_post_handshake_auth(tls->ssl, offered);
+  if (tls->post_handshake_auth == ML_SAYS_NOTHING)
+    offered = SSL_get_certificate(awake(tls)) != NULL;
+  SSL_set_post_handshake_auth(awake(tls), offered);
 }
 
 /* ---- Renegotiation ---- */
@@ -42,7 +43,7 @@ void ml_tls_permit_renegotiation(struct ml_tls *tls)
   uint64_t options = SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION;
   options |= tls->after.peer == ML_PEER_PERMITTED ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION
                                                   : SSL_OP_NO_RENEGOTIATION;
-  SSL_set_options(tls->ssl, options);
+  SSL_set_options(awake(tls), options);
 }
 
 /* ---- Versions ---- */
@@ -77,13 +78,13 @@ static int on_security(const SSL *ssl, const SSL_CTX *ctx, int op, int bits, int
 void ml_tls_demand_dh_size(struct ml_tls *tls, int bits)
 {
   tls->min_dh_bits = bits;
-  if (bits > 0) SSL_set_security_callback(tls->ssl, on_security);
+  if (bits > 0) SSL_set_security_callback(awake(tls), on_security);
 }
 
 bool ml_tls_dh_size_suffices(struct ml_tls *tls)
 {
   EVP_PKEY *key = NULL;
-  if (tls->min_dh_bits <= 0 || SSL_get_peer_tmp_key(tls->ssl, &key) != 1) return true;
+  if (tls->min_dh_bits <= 0 || SSL_get_peer_tmp_key(awake(tls), &key) != 1) return true;
   int size = EVP_PKEY_get_base_id(key) == EVP_PKEY_DH ? EVP_PKEY_get_bits(key) : tls->min_dh_bits;
   EVP_PKEY_free(key);
   if (size >= tls->min_dh_bits) return true;

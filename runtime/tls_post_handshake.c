@@ -17,7 +17,7 @@ static int fail_state(struct ml_error *err)
 static enum ml_tls_result write_update(struct ml_tls *tls, int type)
 {
   ERR_clear_error();
-  if (SSL_key_update(tls->ssl, type) == 1 && SSL_do_handshake(tls->ssl) == 1) return ML_TLS_OK;
+  if (SSL_key_update(awake(tls), type) == 1 && SSL_do_handshake(awake(tls)) == 1) return ML_TLS_OK;
   return ml_tls_fail(tls);
 }
 
@@ -30,8 +30,8 @@ enum ml_tls_result ml_tls_update_now(struct ml_tls *tls)
 
 enum ml_tls_result ml_tls_answer_update(struct ml_tls *tls)
 {
-  int owed = SSL_get_key_update_type(tls->ssl);
-  if (owed == SSL_KEY_UPDATE_NONE || tls->state > ML_TLS_PEER_CLOSED || SSL_in_init(tls->ssl))
+  int owed = SSL_get_key_update_type(awake(tls));
+  if (owed == SSL_KEY_UPDATE_NONE || tls->state > ML_TLS_PEER_CLOSED || SSL_in_init(awake(tls)))
     return ML_TLS_OK;
   return write_update(tls, owed);
 }
@@ -39,7 +39,7 @@ enum ml_tls_result ml_tls_answer_update(struct ml_tls *tls)
 int ml_tls_update_keys(struct ml_tls *tls, bool peers, struct ml_error *err)
 {
   if (tls->state < ML_TLS_OPEN || tls->state > ML_TLS_PEER_CLOSED) return fail_state(err);
-  if (SSL_version(tls->ssl) < TLS1_3_VERSION) {
+  if (SSL_version(awake(tls)) < TLS1_3_VERSION) {
     ERR_clear_error();
     ERR_raise(ERR_LIB_SSL, SSL_R_WRONG_SSL_VERSION);
     ml_error_openssl(err, "the keys cannot be exchanged");
@@ -90,11 +90,11 @@ int ml_tls_request_certificate(struct ml_tls *tls, enum ml_tls_says reject_unaut
     ml_tls_demand_certificate(tls);
   }
   ERR_clear_error();
-  if (SSL_verify_client_post_handshake(tls->ssl) != 1)
+  if (SSL_verify_client_post_handshake(awake(tls)) != 1)
     return restore(tls, requested, rejecting, err);
   tls->after.wish = ML_WISH_NONE;
   ml_tls_set_state(tls, ML_TLS_CERTIFICATE_REQUESTED);
-  if (SSL_do_handshake(tls->ssl) == 1) return 0;
+  if (SSL_do_handshake(awake(tls)) == 1) return 0;
   (void)ml_tls_fail(tls);
   *err = *tls->error;
   return -1;

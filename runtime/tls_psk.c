@@ -58,7 +58,7 @@ int ml_tls_psk_set_up(struct ml_tls *tls, const struct ml_tls_options *options,
   }
   tls->psk->find = options->psk;
   tls->psk->user = options->psk_user;
-  ml_tls_install_psk(tls->ssl, tls->server);
+  ml_tls_install_psk(awake(tls), tls->server);
   return ml_tls_psk_apply(tls, err);
 #endif
 }
@@ -83,7 +83,7 @@ int ml_tls_psk_apply(const struct ml_tls *tls, struct ml_error *err)
 {
   if (!tls->server || !tls->psk || !tls->psk->hint) return 0;
   ERR_clear_error();
-  if (SSL_use_psk_identity_hint(tls->ssl, tls->psk->hint) == 1) return 0;
+  if (SSL_use_psk_identity_hint(awake(tls), tls->psk->hint) == 1) return 0;
   ERR_clear_error();
   ml_error_misuse(err, "ERR_TLS_PSK_SET_IDENTITY_HINT_FAILED", "Failed to set PSK identity hint");
   return -1;
@@ -312,11 +312,11 @@ bool ml_tls_psk_session(SSL_SESSION *session)
 /* A client needs no mark: without a certificate a server of TLS 1.3 can only have had a key. */
 bool ml_tls_psk_proves_peer(const struct ml_tls *tls)
 {
-  SSL_SESSION *session = SSL_get_session(tls->ssl);
-  if (!session || !SSL_is_init_finished(tls->ssl) || SSL_get0_peer_certificate(tls->ssl))
+  SSL_SESSION *session = SSL_get_session(awake(tls));
+  if (!session || !SSL_is_init_finished(awake(tls)) || SSL_get0_peer_certificate(awake(tls)))
     return false;
-  if (!tls->server && SSL_version(tls->ssl) == TLS1_3_VERSION)
-    return SSL_session_reused(tls->ssl) == 1;
+  if (!tls->server && SSL_version(awake(tls)) == TLS1_3_VERSION)
+    return SSL_session_reused(awake(tls)) == 1;
   return ml_tls_psk_session(session);
 }
 

@@ -17,15 +17,15 @@ DEFINE_STACK_OF(SSL_SESSION)
 int ml_tls_sessions_offer(struct ml_tls *tls, const uint8_t *session, size_t len)
 {
   tls->earlier = d2i_SSL_SESSION(NULL, &session, (long)len);
-  return tls->earlier && SSL_set_session(tls->ssl, tls->earlier) == 1 ? 0 : -1;
+  return tls->earlier && SSL_set_session(awake(tls), tls->earlier) == 1 ? 0 : -1;
 }
 
 void ml_tls_sessions_note_renewal(struct ml_tls *tls)
 {
   if (tls->server || !tls->want_sessions || !tls->earlier) return;
-  bool silent = SSL_version(tls->ssl) < TLS1_3_VERSION && SSL_session_reused(tls->ssl);
-  if (silent && SSL_get_session(tls->ssl) != tls->earlier)
-    ml_tls_note_session(tls, SSL_get1_session(tls->ssl));
+  bool silent = SSL_version(awake(tls)) < TLS1_3_VERSION && SSL_session_reused(awake(tls));
+  if (silent && SSL_get_session(awake(tls)) != tls->earlier)
+    ml_tls_note_session(tls, SSL_get1_session(awake(tls)));
 }
 
 /* ---- How long a server's sessions live ---- */
@@ -41,8 +41,8 @@ void ml_tls_sessions_adopt(struct ml_tls *tls)
 {
   bool none = lifetime(tls) < 0;
   size_t tickets = SSL_CTX_get_num_tickets(ml_tls_context_ssl(tls->context));
-  (void)!SSL_set_num_tickets(tls->ssl, none ? 0 : tickets); /* fails on clients only */
-  if (none) SSL_set_options(tls->ssl, SSL_OP_NO_TICKET);
+  (void)!SSL_set_num_tickets(awake(tls), none ? 0 : tickets); /* fails on clients only */
+  if (none) SSL_set_options(awake(tls), SSL_OP_NO_TICKET);
 }
 
 /* OpenSSL itself gives a new session the time of the context that the connection began with. */

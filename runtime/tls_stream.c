@@ -61,7 +61,13 @@ void ml_tls_stream_fail(struct ml_tls_stream *s, const struct ml_error *reason, 
 static void on_task(struct ml_task *task)
 {
   struct ml_tls_stream *s = (void *)((char *)task - offsetof(struct ml_tls_stream, task));
-  if (!dead(s)) ml_tls_stream_run(s, NULL, 0);
+  if (dead(s)) return;
+  if (s->lingers) {
+    s->lingers = false;
+    ml_tls_rest(s->tls);
+  } else {
+    ml_tls_stream_run(s, NULL, 0);
+  }
 }
 
 static void on_again(struct ev_loop *loop, ev_idle *idle, int events)

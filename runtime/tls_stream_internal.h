@@ -46,6 +46,7 @@ struct ml_tls_stream {
   bool announced;   /* on_handshake was called */
   bool starved;     /* output waits for the rest of a message of the peer */
   bool noting;      /* notes are being delivered, with data behind them */
+  bool lingers;     /* the task waits for a time in which nothing happens */
   bool only_notify; /* the kernel has all but our close_notify */
 };
 
@@ -59,9 +60,28 @@ static inline bool dead(const struct ml_tls_stream *s)
   return s->closed || s->failed;
 }
 
+/* Something happens. */
+static inline void rouse(struct ml_tls_stream *s)
+{
+  if (!s->lingers) return;
+  s->lingers = false;
+  ml_task_cancel(&s->task);
+}
+
+/* Nothing is left to do. */
+static inline void linger(struct ml_tls_stream *s)
+{
+  rouse(s);
+  if (ml_task_queued(&s->task)) return;
+  s->lingers = true;
+  ml_loop_linger(s->stream.loop, &s->task);
+}
+
 static inline void schedule(struct ml_tls_stream *s)
 {
-  if (!dead(s)) ml_loop_defer(s->stream.loop, &s->task);
+  if (dead(s)) return;
+  rouse(s);
+  ml_loop_defer(s->stream.loop, &s->task);
 }
 
 /* Goes on in the next turn of the loop. A task would run in this one still. */

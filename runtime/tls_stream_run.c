@@ -404,6 +404,7 @@ static void settle(struct ml_tls_stream *s)
   if (ml_tls_renewed(s->tls)) schedule(s); /* it came about while we wrote */
   ml_tls_stream_update_reading(s);
   ml_tls_stream_watch_deadline(s);
+  if (s->announced) linger(s);
 }
 
 void ml_tls_stream_keep(struct ml_tls_stream *s, const uint8_t *data, size_t len)
@@ -418,7 +419,7 @@ void ml_tls_stream_keep(struct ml_tls_stream *s, const uint8_t *data, size_t len
 
 void ml_tls_stream_hear_out(struct ml_tls_stream *s)
 {
-  if (ml_task_queued(&s->task)) run_handshake(s, NULL, 0);
+  if (!s->lingers && ml_task_queued(&s->task)) run_handshake(s, NULL, 0);
 }
 
 void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len)

@@ -44,7 +44,7 @@ void ml_tls_trace_message(struct ml_tls *tls, int write_p, int version, int cont
 {
   if (!tls->trace) return;
   ERR_set_mark();
-  SSL_trace(write_p, version, content_type, message, len, tls->ssl, tls->trace);
+  SSL_trace(write_p, version, content_type, message, len, awake(tls), tls->trace);
   ERR_pop_to_mark();
 }
 

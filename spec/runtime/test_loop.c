@@ -348,6 +348,67 @@ static void a_step_does_not_wait_when_a_task_has_run(void **state)
   ml_loop_timer_stop(loop, &never, true);
 }
 
+/* Until `ran` of the tasks that linger have run. */
+static void linger_until(const int *ran, int times)
+{
+  ev_timer never;
+  ev_timer_init(&never, on_timer, 60., 0.);
+  never.data = NULL;
+  ml_loop_timer_start(loop, &never, true);
+  while (*ran < times && ev_is_active(&never))
+    ml_loop_step(loop, true);
+  ml_loop_timer_stop(loop, &never, true);
+}
+
+static void what_lingers_runs_when_nobody_cancels_it(void **state)
+{
+  (void)state;
+  struct job left = {.task.run = run_job}, cancelled = {.task.run = run_job};
+  double before = ev_time();
+  ml_loop_linger(loop, &left.task);
+  ml_loop_linger(loop, &cancelled.task);
+  ml_task_cancel(&cancelled.task);
+  linger_until(&left.ran, 1);
+  assert_int_equal(left.ran, 1);
+  assert_int_equal(cancelled.ran, 0);
+  assert_true(ev_time() - before >= 0.09);
+  assert_false(ml_task_queued(&left.task));
+}
+
+static void what_lingers_holds_no_loop(void **state)
+{
+  (void)state;
+  struct job job = {.task.run = run_job};
+  ml_loop_linger(loop, &job.task);
+  assert_false(ml_loop_alive(loop));
+  ml_loop_run(loop);
+  assert_int_equal(job.ran, 0);
+  ml_task_cancel(&job.task);
+}
+
+static int crowd_ran;
+
+static void run_one_of_many(struct ml_task *task)
+{
+  (void)task;
+  crowd_ran++;
+}
+
+static void a_crowd_that_lingers_runs_a_little_at_a_time(void **state)
+{
+  (void)state;
+  enum { MANY = 1000 };
+  static struct ml_task crowd[MANY];
+  for (int i = 0; i < MANY; i++) {
+    crowd[i].run = run_one_of_many;
+    ml_loop_linger(loop, &crowd[i]);
+  }
+  linger_until(&crowd_ran, 1);
+  assert_in_range(crowd_ran, 1, MANY / 2);
+  linger_until(&crowd_ran, MANY);
+  assert_int_equal(crowd_ran, MANY);
+}
+
 static void a_third_borrower_gets_a_buffer_too(void **state)
 {
   (void)state;
@@ -382,6 +443,9 @@ int main(void)
       TEST(heavy_work_is_done_a_little_at_a_time_and_in_order),
       TEST(who_waits_for_a_turn_may_leave),
       TEST(a_step_does_not_wait_when_a_task_has_run),
+      TEST(what_lingers_runs_when_nobody_cancels_it),
+      TEST(what_lingers_holds_no_loop),
+      TEST(a_crowd_that_lingers_runs_a_little_at_a_time),
       TEST(a_third_borrower_gets_a_buffer_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

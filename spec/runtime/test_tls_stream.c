@@ -39,6 +39,41 @@ static void test_handshake_and_echo(void **state)
   each_version(check_echo);
 }
 
+static void check_rest(void)
+{
+  enum { PAIRS = 8 };
+  static struct ends ends[PAIRS];
+  struct ml_tls *engine[PAIRS];
+  bool expected[PAIRS];
+  for (int i = 0; i < PAIRS; i++) {
+    ends_shake(&ends[i], &plain_server, &plain_client);
+    engine[i] = ml_tls_stream_engine(ends[i].server.tls);
+    expected[i] = can_rest(engine[i]);
+  }
+  for (int i = 0; i < PAIRS; i++) {
+    while (ml_tls_rests(engine[i]) != expected[i])
+      ml_loop_step(loop, true);
+  }
+  for (int i = 0; i < PAIRS; i++) {
+    assert_int_equal(write_text(&ends[i].client, "ping"), ML_DONE);
+    turn_until_length(&ends[i].server.r, 4);
+    assert_false(ml_tls_rests(engine[i]));
+    expect_text(&ends[i].server, "ping");
+  }
+  for (int i = 0; i < PAIRS; i++) {
+    owner_close(&ends[i].client);
+    owner_close(&ends[i].server);
+  }
+  turn_until_quiet();
+  assert_false(ml_loop_alive(loop));
+}
+
+static void test_a_connection_that_nothing_happens_on_rests(void **state)
+{
+  (void)state;
+  each_version(check_rest);
+}
+
 static void check_large(void)
 {
   struct ends ends;
@@ -550,6 +585,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_handshake_and_echo),
+      cmocka_unit_test(test_a_connection_that_nothing_happens_on_rests),
       cmocka_unit_test(test_large_writes_both_ways_at_once),
       cmocka_unit_test(test_a_peer_that_does_not_read_stops_the_writer),
       cmocka_unit_test(test_a_list_of_slices_arrives_in_order),

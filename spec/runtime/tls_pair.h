@@ -2,11 +2,13 @@
 #ifndef ML_TLS_PAIR_H
 #define ML_TLS_PAIR_H
 
+#include <malloc.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "certmaker.h"
 #include "tls_engine.h"
@@ -79,6 +81,14 @@ static inline struct ml_tls_context *make_context(const struct identity *own,
   }
   if (ml_tls_context_new(&context, &options, &err) != 0) fail_msg("%s", err.message);
   return context;
+}
+
+/* Whether there is a whole page inside the SSL, which is the allocator's business. */
+static inline bool can_rest(struct ml_tls *tls)
+{
+  SSL *ssl = ml_tls_ssl(tls);
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)ssl;
+  return (start + page - 1) / page < (start + malloc_usable_size(ssl)) / page;
 }
 
 struct pair {

@@ -77,12 +77,12 @@ local function anchorsOf(path)
   return anchors[path]
 end
 
-local function pages(directory, into)
+local function files(directory, pattern, into)
   for _, name in ipairs(fs.readdirSync(directory)) do
     local path = directory .. '/' .. name
     if fs.statSync(path):isDirectory() then
-      pages(path, into)
-    elseif name:find('%.md$') then
+      files(path, pattern, into)
+    elseif name:find(pattern) then
       into[#into + 1] = path
     end
   end
@@ -90,7 +90,7 @@ local function pages(directory, into)
 end
 
 describe('links', function()
-  for _, path in ipairs(pages('docs', { './README.md', './CHANGELOG.md' })) do
+  for _, path in ipairs(files('docs', '%.md$', { './README.md', './CHANGELOG.md' })) do
     it('lead from ' .. path .. ' to pages and headings that are there', function()
       local directory = path:match('^(.*)/')
       for link in prose(path):gsub('`[^`\n]*`', ''):gmatch('%]%(([^)%s]+)%)') do
@@ -98,6 +98,28 @@ describe('links', function()
         if not link:find('^https?:') then
           local target = file == '' and path or fs.realpathSync(directory .. '/' .. file)
           assert.truthy(anchor == '' or anchorsOf(target)[anchor], link)
+        end
+      end
+    end)
+  end
+end)
+
+describe('codes of errors', function()
+  local sources = {}
+  for _, directory in ipairs { 'lua', 'bindings', 'runtime' } do
+    for _, path in ipairs(files(directory, '%.[chl][ua]*$', {})) do
+      sources[#sources + 1] = fs.readFileSync(path, 'utf8')
+    end
+  end
+  sources = table.concat(sources)
+
+  -- OpenSSL's are made of what it says.
+  for _, path in ipairs(files('docs', '%.md$', { 'README.md' })) do
+    it('that ' .. path .. ' names are some', function()
+      for code in fs.readFileSync(path, 'utf8'):gmatch('`(ERR_[%u%d_]+)`') do
+        if not code:find('^ERR_SSL_') and not code:find('^ERR_OSSL_') then
+          local whole, name = '%f[%w_]' .. code .. '%f[^%w_]', '"' .. code:sub(5) .. '"'
+          assert.truthy(sources:find(whole) or sources:find(name, 1, true), code)
         end
       end
     end)

@@ -60,7 +60,6 @@ return function(errors)
     ERR_SOCKET_BAD_PORT = { RangeError, badPort },
     ERR_SOCKET_CLOSED = { Error, 'Socket is closed' },
     ERR_SOCKET_CLOSED_BEFORE_CONNECTION = { Error, 'Socket closed before the connection was established' },
-    ERR_SOCKET_CONNECTION_TIMEOUT = { Error, 'Socket connection timeout' },
     ERR_STREAM_ALREADY_FINISHED = { Error, 'Cannot call %s after a stream was finished' },
     ERR_STREAM_CANNOT_PIPE = { Error, 'Cannot pipe, not readable' },
     ERR_STREAM_DESTROYED = { Error, 'Cannot call %s after a stream was destroyed' },

@@ -48,8 +48,6 @@ local function allFailed(attempts)
   local list = attempts.errors
   if not attempts.several then
     return list[1]
-  elseif #list == 0 then
-    return codes.ERR_SOCKET_CONNECTION_TIMEOUT()
   end
   local messages = {}
   for i, err in ipairs(list) do

@@ -8,6 +8,7 @@
 #include "scratch.h"
 #include "tls.h"
 #include "tls_explain.h"
+#include "tls_offload.h"
 #include "tls_timeline.h"
 #include "x509.h"
 
@@ -291,11 +292,22 @@ static int fact_requests_certificate(lua_State *L)
   return 1;
 }
 
+/* offloaded() → boolean: whether the kernel encrypts */
+static int fact_offloaded(lua_State *L)
+{
+  struct ml_tls *tls = ml_tls_self(L);
+  lua_pushboolean(L, tls && ml_tls_offloaded(tls));
+  return 1;
+}
+
 /* setMaxSendFragment(size) → boolean */
 static int fact_max_send_fragment(lua_State *L)
 {
-  SSL *ssl = self_ssl(L);
-  lua_pushboolean(L, ssl && SSL_set_max_send_fragment(ssl, luaL_checkinteger(L, 2)) == 1);
+  struct ml_tls *tls = ml_tls_self(L);
+  bool set = tls && !ml_tls_offloaded(tls) &&
+             SSL_set_max_send_fragment(ml_tls_ssl(tls), luaL_checkinteger(L, 2)) == 1;
+  if (set) ml_tls_offload_forget(tls);
+  lua_pushboolean(L, set);
   return 1;
 }
 
@@ -353,6 +365,7 @@ const luaL_Reg ml_tls_facts[] = {
     {"sharedSigalgs", fact_shared_sigalgs},
     {"requestsCertificate", fact_requests_certificate},
     {"timeline", fact_timeline},
+    {"offloaded", fact_offloaded},
     {"setMaxSendFragment", fact_max_send_fragment},
     {NULL, NULL},
 };

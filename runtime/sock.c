@@ -5,18 +5,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "linger.h"
 #include "sock_internal.h"
-
-/* Slices offered to the kernel in one call. */
-enum { VECTOR_SIZE = 64 };
-
-/* Bytes sent in one go before other streams get their turn: a fast reader on loopback would take
- * them for ever. */
-enum { SEND_BUDGET = 1024 * 1024 };
 
 /* Full buffers of input that a close reads at most. */
 enum { DISCARD_READS = 4 };
@@ -66,134 +58,6 @@ void ml_sock_watch(struct ml_sock *s)
   }
 }
 
-/* ---- The output queue ---- */
-
-static size_t queue_size(const struct ml_sock *s)
-{
-  return ml_buf_size(&s->gathered) + s->held_bytes;
-}
-
-static void drop_held(struct ml_sock *s)
-{
-  if (s->held_memory != s->held_inline) free(s->held_memory);
-  s->held = s->held_memory = NULL;
-  s->held_count = 0;
-  s->held_bytes = 0;
-}
-
-static void drop_queue(struct ml_sock *s)
-{
-  ml_buf_free(&s->gathered);
-  drop_held(s);
-}
-
-/* Keeps the slices, not what they point to. */
-static int hold(struct ml_sock *s, const struct ml_slice *slices, size_t n, size_t total)
-{
-  assert(s->held_count == 0 && !s->write_pending);
-  struct ml_slice *memory = s->held_inline;
-  if (n > SOCK_HELD_INLINE) memory = malloc(n * sizeof *memory);
-  if (memory == NULL) return -1;
-  s->held = s->held_memory = memory;
-  for (size_t i = 0; i < n; i++) {
-    if (slices[i].len > 0) memory[s->held_count++] = slices[i];
-  }
-  s->held_bytes = total;
-  return 0;
-}
-
-static int gather(struct ml_sock *s, const struct ml_slice *slices, size_t n, size_t total)
-{
-  uint8_t *room = ml_buf_reserve(&s->gathered, total);
-  if (room == NULL) return -1;
-  for (size_t i = 0; i < n; i++) {
-    if (slices[i].len == 0) continue;
-    memcpy(room, slices[i].data, slices[i].len);
-    room += slices[i].len;
-  }
-  ml_buf_commit(&s->gathered, total);
-  return 0;
-}
-
-/* Fills `vector` from the head of the queue, at most `limit` bytes; returns the number of entries.
- */
-static size_t fill_vector(const struct ml_sock *s, struct iovec *vector, size_t limit,
-                          size_t *offered)
-{
-  size_t n = 0;
-  *offered = 0;
-  size_t copied = ml_buf_size(&s->gathered);
-  if (copied > 0) {
-    vector[n++] =
-        (struct iovec){.iov_base = (void *)(uintptr_t)ml_buf_data(&s->gathered), .iov_len = copied};
-    *offered = copied;
-  }
-  for (size_t i = 0; i < s->held_count && n < VECTOR_SIZE && *offered < limit; i++) {
-    size_t len = s->held[i].len;
-    if (len > limit - *offered) len = limit - *offered;
-    vector[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)s->held[i].data, .iov_len = len};
-    *offered += len;
-  }
-  return n;
-}
-
-static void consume(struct ml_sock *s, size_t sent)
-{
-  size_t copied = ml_buf_size(&s->gathered);
-  if (copied > 0) {
-    size_t part = sent < copied ? sent : copied;
-    ml_buf_consume(&s->gathered, part);
-    sent -= part;
-  }
-  s->held_bytes -= sent;
-  while (sent > 0) {
-    assert(s->held != NULL); /* the kernel takes no more than it was offered */
-    if (sent < s->held->len) {
-      s->held->data += sent;
-      s->held->len -= sent;
-      return;
-    }
-    sent -= s->held->len;
-    s->held++;
-    s->held_count--;
-  }
-  if (s->held_count == 0) drop_held(s);
-}
-
-static ssize_t send_vector(const struct ml_sock *s, struct iovec *vector, size_t n)
-{
-  struct msghdr message = {.msg_iov = vector, .msg_iovlen = n};
-  ssize_t sent;
-  do {
-    sent = s->is_socket ? sendmsg(s->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-                        : writev(s->fd, vector, (int)n);
-  } while (sent < 0 && errno == EINTR);
-  return sent;
-}
-
-static bool would_block(int number)
-{
-  return number == EAGAIN || number == EWOULDBLOCK || number == ENOBUFS;
-}
-
-/* Offers the queue to the kernel. ML_DONE when it is empty now, ML_PENDING when some is left,
- * ML_FAILED with errno. */
-static int send_queue(struct ml_sock *s)
-{
-  size_t budget = SEND_BUDGET;
-  while (queue_size(s) > 0 && budget > 0) {
-    struct iovec vector[VECTOR_SIZE];
-    size_t offered;
-    size_t n = fill_vector(s, vector, budget, &offered);
-    ssize_t sent = send_vector(s, vector, n);
-    if (sent < 0) return would_block(errno) ? ML_PENDING : ML_FAILED;
-    consume(s, (size_t)sent);
-    if ((size_t)sent < offered) return ML_PENDING;
-    budget -= offered < budget ? offered : budget;
-  }
-  return queue_size(s) > 0 ? ML_PENDING : ML_DONE;
-}
-
 /* ---- Failing ---- */
 
 void ml_sock_fail(struct ml_sock *s, const struct ml_error *err)
@@ -203,7 +67,7 @@ void ml_sock_fail(struct ml_sock *s, const struct ml_error *err)
   s->reading = false;
   s->write_pending = false;
   s->failed_call = NULL;
-  drop_queue(s);
+  ml_sock_drop_queue(s);
   ml_task_cancel(&s->task);
   ml_sock_watch(s);
   ml_sock_enter(s);
@@ -286,7 +150,7 @@ static void queue_drained(struct ml_sock *s)
     s->stream.events->on_written(&s->stream);
     if (!ml_sock_leave(s)) return;
   }
-  if (s->output != OUTPUT_FINISHING || s->phase != SOCK_OPEN || queue_size(s) > 0) return;
+  if (s->output != OUTPUT_FINISHING || s->phase != SOCK_OPEN || ml_sock_queue_size(s) > 0) return;
   if (send_end(s) != 0) {
     report_failure(s, errno, "shutdown");
     return;
@@ -298,7 +162,7 @@ static void queue_drained(struct ml_sock *s)
 
 static void flush(struct ml_sock *s)
 {
-  switch (send_queue(s)) {
+  switch (ml_sock_send_queue(s)) {
   case ML_DONE:
     queue_drained(s);
     break;
@@ -337,7 +201,7 @@ static void on_writable(struct ev_loop *ev, ev_io *io, int revents)
 /* Sends now, inside a call. What fails is reported from the loop. */
 static int send_now(struct ml_sock *s, const char *call)
 {
-  int status = send_queue(s);
+  int status = ml_sock_send_queue(s);
   if (status == ML_DONE) {
     ml_task_cancel(&s->task);
     return ML_DONE;
@@ -372,12 +236,12 @@ static int sock_write(struct ml_stream *stream, const struct ml_slice *slices, s
 
   bool ready = s->phase == SOCK_OPEN && !s->blocked;
   bool small = total <= ML_SOCK_GATHER && ml_buf_size(&s->gathered) + total <= ML_SOCK_GATHER;
-  if (ready && small && !stream->write_through && gather(s, slices, n, total) == 0) {
+  if (ready && small && !stream->write_through && ml_sock_gather(s, slices, n, total) == 0) {
     stream->bytes_written += total;
     ml_loop_defer(stream->loop, &s->task);
     return ML_DONE;
   }
-  if (hold(s, slices, n, total) != 0) {
+  if (ml_sock_hold(s, slices, n, total) != 0) {
     ml_error_system(err, ENOMEM, "write");
     s->phase = SOCK_BROKEN;
     ml_sock_watch(s);
@@ -429,7 +293,7 @@ static void on_readable(struct ev_loop *ev, ev_io *io, int revents)
   ml_loop_give_back(loop, buffer);
   if (n == 0) {
     end_of_stream(s);
-  } else if (n < 0 && !would_block(number)) {
+  } else if (n < 0 && !ml_sock_would_block(number)) {
     struct ml_error err;
     ml_error_system(&err, number, "read");
     ml_sock_fail(s, &err);
@@ -498,9 +362,9 @@ static void sock_close(struct ml_stream *stream)
   assert(s->phase != SOCK_CLOSED);
   /* What is held belongs to a caller who has not been told that it is done: only what was taken
    * over goes out. */
-  drop_held(s);
-  if (s->phase == SOCK_OPEN && !s->reset) (void)send_queue(s);
-  drop_queue(s);
+  ml_sock_drop_held(s);
+  if (s->phase == SOCK_OPEN && !s->reset) (void)!ml_sock_send_queue(s);
+  ml_sock_drop_queue(s);
   if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset) discard_input(s);
   ml_task_cancel(&s->task);
   ml_loop_io_stop(stream->loop, &s->reader, s->ref);
@@ -536,7 +400,7 @@ static int sock_remote(struct ml_stream *stream, struct ml_addr *out, struct ml_
 
 static size_t sock_queued(const struct ml_stream *stream)
 {
-  return queue_size((const struct ml_sock *)(const void *)stream);
+  return ml_sock_queue_size((const struct ml_sock *)(const void *)stream);
 }
 
 static struct ml_stream *sock_transport(struct ml_stream *stream)

@@ -16,6 +16,7 @@
 
 #include "stream.h"
 
+#define ML_SOCK_RECORD_MAX ((size_t)2)
 #define ML_SOCK_GATHER ((size_t)65536)
 
 struct ml_sock;
@@ -64,6 +65,15 @@ ML_MUST_CHECK int ml_sock_set_reset(struct ml_sock *sock, struct ml_error *err);
 /* Lets what was written last arrive, though the peer is still sending: the coming close ends our
  * side, and throws away for a while what comes (linger.h). Does nothing to what is no socket. */
 void ml_sock_linger(struct ml_sock *sock);
+
+/* Has the kernel encrypt what is written from now on: `info` is what TLS_TX takes (linux/tls.h).
+ * -1, and all is as it was: the kernel has no TLS or not this cipher, it is no TCP connection, or
+ * something is queued. */
+ML_MUST_CHECK int ml_sock_seal(struct ml_sock *sock, const void *info, size_t len);
+
+/* Of a sealed sock: puts a record that is not data (an alert) behind all that has been written, at
+ * most ML_SOCK_RECORD_MAX bytes, copied. One that has not been sent yet gives way to it. */
+void ml_sock_record(struct ml_sock *sock, uint8_t type, const uint8_t *data, size_t len);
 
 /* The descriptor, or -1. */
 int ml_sock_fd(const struct ml_sock *sock);

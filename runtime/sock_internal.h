@@ -1,5 +1,5 @@
-/* What sock.c (the stream: reading, writing, closing) and sock_open.c (getting a descriptor,
- * options) share. */
+/* What sock.c (the stream: reading, writing, closing), sock_output.c (the output queue) and
+ * sock_open.c (getting a descriptor, options) share. */
 #ifndef ML_SOCK_INTERNAL_H
 #define ML_SOCK_INTERNAL_H
 
@@ -36,6 +36,10 @@ struct ml_sock {
   struct ml_slice *held_memory; /* held_inline, or from malloc */
   struct ml_slice held_inline[SOCK_HELD_INLINE];
 
+  /* Of a sealed sock: the record behind them; none when it has no length. */
+  uint8_t record_type, record_len;
+  uint8_t record[ML_SOCK_RECORD_MAX];
+
   struct ml_addr *target;  /* while connecting, for the error's text; else NULL */
   const char *failed_call; /* set with failed_errno: a failure to report from the task */
   int failed_errno;
@@ -55,6 +59,7 @@ struct ml_sock {
   bool is_tcp;
   bool reset;   /* the close drops the queue */
   bool linger;  /* the close waits for the peer */
+  bool sealed;  /* the kernel encrypts */
   bool keep_fd; /* do not close the descriptor */
 };
 
@@ -71,6 +76,32 @@ void ml_sock_finish_connect(struct ml_sock *s);
  * and not closed. */
 void ml_sock_enter(struct ml_sock *s);
 bool ml_sock_leave(struct ml_sock *s);
+
+/* ---- sock_output.c ---- */
+
+/* Bytes that the kernel has not taken. */
+size_t ml_sock_queue_size(const struct ml_sock *s);
+
+/* Keeps the slices, `total` bytes, not what they point to. -1: no memory. */
+ML_MUST_CHECK int ml_sock_hold(struct ml_sock *s, const struct ml_slice *slices, size_t n,
+                               size_t total);
+
+/* Appends a copy of them. -1: no memory. */
+ML_MUST_CHECK int ml_sock_gather(struct ml_sock *s, const struct ml_slice *slices, size_t n,
+                                 size_t total);
+
+/* Offers the queue to the kernel. ML_DONE when it is empty now, ML_PENDING when some is left,
+ * ML_FAILED with errno. */
+ML_MUST_CHECK int ml_sock_send_queue(struct ml_sock *s);
+
+/* Forgets what is held, or everything. */
+void ml_sock_drop_held(struct ml_sock *s);
+void ml_sock_drop_queue(struct ml_sock *s);
+
+/* Whether errno `number` only asks to wait. */
+bool ml_sock_would_block(int number);
+
+/* ---- sock.c ---- */
 
 /* Breaks the sock and calls on_error. The sock may be gone afterwards. */
 void ml_sock_fail(struct ml_sock *s, const struct ml_error *err);

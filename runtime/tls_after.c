@@ -6,6 +6,7 @@
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
 #include "tls_messages.h"
+#include "tls_offload.h"
 #include "tls_policy.h"
 
 #define EARLY_LIMIT ((size_t)65536) /* cleartext kept for an owner who does not read */
@@ -121,6 +122,7 @@ static enum ml_tls_result settle_renegotiation(struct ml_tls *tls)
 
 enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
 {
+  if (tls->offload && ml_tls_offload_check(tls) != ML_TLS_OK) return ML_TLS_ERROR;
   if (SSL_in_init(awake(tls))) return ML_TLS_OK;
   if (tls->state == ML_TLS_RENEGOTIATING) return settle_renegotiation(tls);
   if (tls->state == ML_TLS_CERTIFICATE_REQUESTED && tls->after.wish == ML_WISH_PROVED) {

@@ -60,7 +60,7 @@ static int io_write(BIO *bio, const char *data, size_t len, size_t *done)
 {
   struct ml_tls_io *io = BIO_get_data(bio);
   BIO_clear_retry_flags(bio);
-  if (ml_buf_append(&io->out, data, len) != 0) return 0;
+  if (!io->mute && ml_buf_append(&io->out, data, len) != 0) return 0;
   *done = len;
   return 1;
 }

@@ -17,6 +17,7 @@ struct ml_tls_io {
   const uint8_t *in; /* what is left of the input slice */
   size_t in_len;
   struct ml_buf out;
+  bool mute; /* what is written is dropped: the kernel encrypts now (tls_offload.h) */
 
   /* Where the reader is within a record (RFC 8446, 5.1; all versions have the same header), from
    * ml_tls_io_follow on. */

@@ -5,6 +5,7 @@
 #include "tls_alpn.h"
 #include "tls_at_hello.h"
 #include "tls_engine_internal.h"
+#include "tls_offload.h"
 #include "tls_psk.h"
 #include "tls_sessions.h"
 #include "tls_staple.h"
@@ -121,7 +122,9 @@ static void on_info(const SSL *ssl, int where, int value)
 static void on_keylog(const SSL *ssl, const char *line)
 {
   struct ml_tls *tls = ml_tls_of(ssl);
-  if (tls && tls->want_keylog) ml_tls_note_keylog(tls, line);
+  if (!tls) return;
+  ml_tls_offload_secret(tls, line);
+  if (tls->want_keylog) ml_tls_note_keylog(tls, line);
 }
 
 void ml_tls_install_callbacks(SSL_CTX *ssl)

@@ -279,6 +279,10 @@ int ml_tls_context_new(struct ml_tls_context **out, const struct ml_tls_context_
   SSL_CTX_set_options(context->ssl, SSL_OP_NO_SSLv3 | options->set_options);
   SSL_CTX_clear_options(context->ssl, options->clear_options);
   ml_tls_install_callbacks(context->ssl);
+#ifdef SSL_OP_ENABLE_KTLS
+  if (SSL_CTX_get_options(context->ssl) & SSL_OP_ENABLE_KTLS)
+    ml_tls_install_keylog(context->ssl); /* see tls_offload.h */
+#endif
   if (use_algorithms(context, options, err) != 0) goto fail;
   if (use_trust(context->ssl, options, err) != 0) goto fail;
   /* Of the context and not of its store, which may be shared. */

@@ -13,6 +13,7 @@
 #include "tls_engine_internal.h"
 #include "tls_explain.h"
 #include "tls_messages.h"
+#include "tls_offload.h"
 #include "tls_policy.h"
 #include "tls_psk.h"
 #include "tls_sessions.h"
@@ -246,6 +247,7 @@ void ml_tls_free(struct ml_tls *tls)
   ml_buf_free(&tls->kept);
   ml_buf_free(&tls->after.early);
   free_notes(tls);
+  ml_tls_offload_free(tls);
   ml_tls_trace_free(tls);
   ml_tls_timeline_free(tls);
   ml_tls_sessions_free(tls);

@@ -117,6 +117,7 @@ struct ml_tls {
 
   struct ml_tls_after after;
 
+  struct ml_tls_offload *offload; /* tls_offload.c; NULL: the kernel is not to encrypt */
   struct ml_tls_note *notes, **notes_end;
   struct ml_tls_timeline *timeline; /* NULL before the handshake; tls_timeline.c */
   BIO *trace;                       /* NULL: nobody wants to see the messages */

@@ -1,6 +1,7 @@
 #include "tls_messages.h"
 
 #include "tls_at_hello.h"
+#include "tls_offload.h"
 #include "tls_timeline.h"
 #include "tls_trace.h"
 
@@ -30,6 +31,7 @@ static void on_message(int write_p, int version, int content_type, const void *m
       content_type == SSL3_RT_HANDSHAKE || (content_type == 0 && version == SSL2_VERSION);
   if (handshake && len > 0) ml_tls_timeline_message(tls, write_p, *(const uint8_t *)message);
   if (handshake && !write_p && len > 0) on_handshake_message(tls, message, len);
+  if (write_p) ml_tls_offload_message(tls, content_type, message, len);
   ml_tls_trace_message(tls, write_p, version, content_type, message, len);
 }
 
@@ -41,5 +43,5 @@ void ml_tls_watch_messages(struct ml_tls *tls)
 
 void ml_tls_unwatch_messages(struct ml_tls *tls)
 {
-  if (!tls->server && !tls->trace) SSL_set_msg_callback(awake(tls), NULL);
+  if (!tls->server && !tls->trace && !tls->offload) SSL_set_msg_callback(awake(tls), NULL);
 }

@@ -4,6 +4,7 @@
 #include "tls_after.h"
 #include "tls_engine_internal.h"
 #include "tls_messages.h"
+#include "tls_offload.h"
 #include "tls_policy.h"
 
 static int fail_state(struct ml_error *err)
@@ -33,12 +34,14 @@ enum ml_tls_result ml_tls_answer_update(struct ml_tls *tls)
   int owed = SSL_get_key_update_type(awake(tls));
   if (owed == SSL_KEY_UPDATE_NONE || tls->state > ML_TLS_PEER_CLOSED || SSL_in_init(awake(tls)))
     return ML_TLS_OK;
-  return write_update(tls, owed);
+  if (write_update(tls, owed) != ML_TLS_OK) return ML_TLS_ERROR;
+  return ml_tls_offload_check(tls);
 }
 
 int ml_tls_update_keys(struct ml_tls *tls, bool peers, struct ml_error *err)
 {
   if (tls->state < ML_TLS_OPEN || tls->state > ML_TLS_PEER_CLOSED) return fail_state(err);
+  if (ml_tls_offload_refuse(tls, err) != 0) return -1;
   if (SSL_version(awake(tls)) < TLS1_3_VERSION) {
     ERR_clear_error();
     ERR_raise(ERR_LIB_SSL, SSL_R_WRONG_SSL_VERSION);
@@ -83,6 +86,7 @@ int ml_tls_request_certificate(struct ml_tls *tls, enum ml_tls_says reject_unaut
   bool requested = tls->request_cert, rejecting = tls->reject_unauthorized;
   if (tls->state != ML_TLS_OPEN && tls->state != ML_TLS_CERTIFICATE_REQUESTED)
     return fail_state(err);
+  if (ml_tls_offload_refuse(tls, err) != 0) return -1;
   if (tls->server) {
     tls->request_cert = true;
     if (reject_unauthorized != ML_SAYS_NOTHING)

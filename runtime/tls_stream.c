@@ -116,6 +116,7 @@ static void lower_written(struct ml_stream *lower)
 {
   struct ml_tls_stream *s = lower->user;
   ml_buf_free(&s->flying);
+  s->passing = false;
   if (!dead(s)) ml_tls_stream_run(s, NULL, 0);
 }
 
@@ -210,6 +211,7 @@ static int tls_write(struct ml_stream *stream, const struct ml_slice *slices, si
   assert(!s->write_pending);
   for (size_t i = 0; i < n; i++)
     stream->bytes_written += slices[i].len;
+  if (s->sealed) return ml_tls_stream_pass(s, slices, n, err);
   bool can_encrypt = ml_tls_established(s->tls) && ml_buf_size(&s->flying) == 0;
   size_t gathered = ml_buf_size(ml_tls_output(s->tls));
   struct ml_slice first; /* what is left of a single small slice, which needs no list of its own */
@@ -283,6 +285,7 @@ static void tls_moved(struct ml_stream *stream, const uint8_t *from, size_t len,
 {
   struct ml_tls_stream *s = self_of(stream);
   ml_slices_move(s->held, s->held_count, from, len, to);
+  if (s->passing) ml_stream_moved(s->lower, from, len, to);
 }
 
 static const struct ml_stream_ops ops = {

@@ -29,6 +29,8 @@ struct ml_tls_stream {
   ev_timer deadline;
   double patience; /* seconds until it; 0: none */
 
+  struct ml_sock *sealed; /* the lower stream, once the kernel encrypts (tls_offload.h) */
+
   struct ml_buf flying; /* output that the lower stream still needs */
 
   /* The write that is being worked off: our copy of the slice list, the memory is the owner's. */
@@ -47,6 +49,8 @@ struct ml_tls_stream {
   bool starved;     /* output waits for the rest of a message of the peer */
   bool noting;      /* notes are being delivered, with data behind them */
   bool lingers;     /* the task waits for a time in which nothing happens */
+  bool unsealed;    /* whether the kernel encrypts is still to be seen */
+  bool passing;     /* sealed: the lower stream has not taken the write yet */
   bool only_notify; /* the kernel has all but our close_notify */
 };
 
@@ -118,6 +122,10 @@ void ml_tls_stream_watch_deadline(struct ml_tls_stream *s);
 
 /* Reads from the lower stream, or not, as the state wants it. */
 void ml_tls_stream_update_reading(struct ml_tls_stream *s);
+
+/* Hands the write down as it is: the kernel encrypts. Results of ml_stream_write. */
+int ml_tls_stream_pass(struct ml_tls_stream *s, const struct ml_slice *slices, size_t n,
+                       struct ml_error *err);
 
 /* Encrypts `slice` as far as it goes, at most `limit` bytes, and moves it past them. */
 enum ml_tls_result ml_tls_stream_encrypt(struct ml_tls_stream *s, struct ml_slice *slice,

@@ -1,6 +1,10 @@
 #include <errno.h>
 
+#include <openssl/crypto.h>
+
+#include "sock.h"
 #include "tls_after.h"
+#include "tls_offload.h"
 #include "tls_stream_internal.h"
 
 #define TURN_BUDGET ((size_t)262144) /* cleartext of one write encrypted in a turn of the loop */
@@ -17,10 +21,19 @@ static int all_down(struct ml_tls_stream *s)
   return ML_DONE;
 }
 
+static int flush_alert(struct ml_tls_stream *s)
+{
+  uint8_t alert[2];
+  if (ml_tls_offload_alert(s->tls, alert) && !s->lower_broken)
+    ml_sock_record(s->sealed, SSL3_RT_ALERT, alert, sizeof(alert));
+  return s->passing ? ML_DONE : all_down(s);
+}
+
 int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err)
 {
   struct ml_buf *out = ml_tls_output(s->tls);
   if (ml_buf_size(&s->flying) > 0) return ML_PENDING;
+  if (s->sealed) return flush_alert(s);
   /* What OpenSSL still says after our end (an answer to KeyUpdate, an alert) has no way to travel.
    */
   if (s->shutdown >= SHUT_LOWER) ml_buf_free(out);
@@ -133,6 +146,7 @@ static void report_handshake(struct ml_tls_stream *s, enum ml_tls_result result,
   switch (result) {
   case ML_TLS_OK:
     s->announced = true;
+    s->unsealed = ml_tls_offload_wanted(s->tls) && ml_sock_from(s->lower) != NULL;
     stop_deadline(s);
     s->tls_events->on_handshake(s);
     break;
@@ -303,7 +317,7 @@ int ml_tls_stream_encrypt_held(struct ml_tls_stream *s, struct ml_error *err)
 /* Whether everything written so far has been handed down entirely. */
 static bool output_idle(struct ml_tls_stream *s)
 {
-  return s->held_at == s->held_count && ml_buf_size(&s->flying) == 0 &&
+  return !s->passing && s->held_at == s->held_count && ml_buf_size(&s->flying) == 0 &&
          ml_buf_size(ml_tls_output(s->tls)) == 0;
 }
 
@@ -365,7 +379,7 @@ static void run_shutdown(struct ml_tls_stream *s)
 {
   struct ml_error err;
   if (dead(s) || s->shutdown == SHUT_NONE || !ml_tls_established(s->tls)) return;
-  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count) {
+  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count && !s->passing) {
     say_close(s);
     (void)deliver_notes(s); /* the last chance for what says so */
   }
@@ -395,12 +409,41 @@ void ml_tls_stream_watch_deadline(struct ml_tls_stream *s)
   ml_loop_timer_start(s->stream.loop, &s->deadline, false);
 }
 
+/* Gives the kernel the key as soon as all that OpenSSL has encrypted is on its way. From then on a
+ * tick's small writes are gathered by the sock. */
+static void seal(struct ml_tls_stream *s)
+{
+  struct ml_tls_seal key;
+  struct ml_sock *sock = ml_sock_from(s->lower);
+  if (!output_idle(s) || s->shutdown != SHUT_NONE || !ml_tls_offload_key(s->tls, &key)) return;
+  bool taken = ml_sock_seal(sock, key.info, key.len) == 0;
+  OPENSSL_cleanse(&key, sizeof(key));
+  ml_tls_offload_settle(s->tls, taken);
+  s->unsealed = false;
+  if (!taken) return;
+  s->sealed = sock;
+  s->lower->write_through = false;
+}
+
+int ml_tls_stream_pass(struct ml_tls_stream *s, const struct ml_slice *slices, size_t n,
+                       struct ml_error *err)
+{
+  int result = ml_stream_write(s->lower, slices, n, err);
+  s->passing = s->write_pending = result == ML_PENDING;
+  if (result == ML_DONE) return all_down(s);
+  if (result == ML_PENDING) return result;
+  s->lower_broken = true;
+  ml_tls_stream_fail(s, err, false);
+  return result;
+}
+
 /* An idle connection owns no buffer. */
 static void settle(struct ml_tls_stream *s)
 {
   struct ml_buf *out = ml_tls_output(s->tls);
   if (ml_buf_size(out) == 0) ml_buf_free(out);
   if (!s->write_pending && s->held_at == s->held_count) drop_held(s);
+  if (s->unsealed) seal(s);
   if (ml_tls_renewed(s->tls)) schedule(s); /* it came about while we wrote */
   ml_tls_stream_update_reading(s);
   ml_tls_stream_watch_deadline(s);

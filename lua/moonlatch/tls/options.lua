@@ -117,6 +117,9 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     _client_method and _server_method. ERR_TLS_INVALID_PROTOCOL_METHOD: SSLv2, SSLv3 or an unknown name.
 ---@field secureOptions? integer
 ---     A mask of SSL_OP_* from require 'constants' (SSL_CTX_set_options(3)). ERR_OUT_OF_RANGE: no integer.
+---@field enableKTLS? boolean
+---     Lets the kernel encrypt what is sent over TCP under TLS 1.3 where it can (SSL_OP_ENABLE_KTLS, by which
+---     secureOptions may say so, too). Without a kernel that does nothing changes: socket:isKTLS. false when left out.
 ---@field sessionIdContext? string
 ---     At most 32 bytes that name the application to itself: a session resumes where they are the same. When left out
 ---     or empty they are derived from the program, its certificates and its trust.
@@ -317,6 +320,12 @@ local function dhparam(options, target)
   end
 end
 
+-- The bit that the older way of saying so has in the mask.
+local FLAGS = {
+  honorCipherOrder = constants.SSL_OP_CIPHER_SERVER_PREFERENCE,
+  enableKTLS = constants.SSL_OP_ENABLE_KTLS,
+}
+
 local function bitmask(options, target)
   local value = options.secureOptions
   if given(value) then
@@ -324,15 +333,13 @@ local function bitmask(options, target)
     validate.integer(value, 'options.secureOptions', -2 ^ 31)
     target.setOptions = value < 0 and value + 2 ^ 32 or value
   end
-  checkFlag(options, 'honorCipherOrder')
-  -- An exclusive or of the mask, by hand: bit operations stop at 32 bits.
-  if options.honorCipherOrder then
-    local mask = constants.SSL_OP_CIPHER_SERVER_PREFERENCE
+  for name, mask in pairs(FLAGS) do
+    checkFlag(options, name)
     local set = target.setOptions or 0
-    if math.floor(set / mask) % 2 == 0 then
-      set = set + mask
+    -- An inclusive or by hand: bit operations stop at 32 bits.
+    if options[name] and math.floor(set / mask) % 2 == 0 then
+      target.setOptions = set + mask
     end
-    target.setOptions = set
   end
 end
 

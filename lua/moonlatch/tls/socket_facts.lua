@@ -149,7 +149,15 @@ return function(TLSSocket)
     return phases and timeline.summary(self, phases, over)
   end
 
-  --- Limits the plaintext of a record, 512 to 16384 bytes.
+  --- Whether the kernel encrypts what is sent: `enableKTLS` was set and it can. The key is handed over once the
+  --- handshake's last flight has left, so this is not yet so in 'secureConnect' and 'secureConnection'.
+  ---@return boolean
+  ---@source moonlatch
+  function TLSSocket:isKTLS()
+    return ask(self, 'offloaded') or false
+  end
+
+  --- Limits the plaintext of a record, 512 to 16384 bytes. The kernel, where it encrypts, knows no limit: false.
   ---
   --- Raises ERR_INVALID_ARG_TYPE for anything but a number, ERR_OUT_OF_RANGE for one that is no 32-bit integer; false
   --- when OpenSSL refuses the size.

@@ -27,7 +27,7 @@
 
 struct ml_tls;
 
-/* Phases in protocol order. Transitions are in tls_engine.c, set_state. */
+/* Phases in protocol order. Which lead where is in tls_engine.c, ml_tls_set_state. */
 enum ml_tls_state {
   ML_TLS_START,          /* nothing has been exchanged */
   ML_TLS_HELLO,          /* server: reading the ClientHello */

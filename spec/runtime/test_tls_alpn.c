@@ -8,7 +8,6 @@
 
 #include "tls_pair.h"
 
-static struct identity alpha;
 static struct ml_tls_context *server_context, *client_context; /* of the version at hand */
 
 #define WIRE(list) .alpn = (const uint8_t *)(list), .alpn_len = sizeof(list) - 1
@@ -67,8 +66,7 @@ static void go_on(struct pair *pair)
 static void expect_open(struct pair *pair)
 {
   go_on(pair);
-  assert_int_equal(pair->client_result, ML_TLS_OK);
-  assert_int_equal(pair->server_result, ML_TLS_OK);
+  expect_both_open(pair);
 }
 
 static void expect_failed(struct pair *pair, int alert, const char *code)
@@ -316,20 +314,11 @@ static void test_npn_is_a_connections_own_on_a_shared_context(void **state)
   free_pair(&without);
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  return 0;
-}
-
 static int tear_down(void **state)
 {
-  (void)state;
   ml_tls_context_unref(server_context);
   ml_tls_context_unref(client_context);
-  free_identity(&alpha);
-  return 0;
+  return free_identities(state);
 }
 
 int main(void)
@@ -348,5 +337,5 @@ int main(void)
       cmocka_unit_test(test_alpn_wins_over_npn),
       cmocka_unit_test(test_npn_is_a_connections_own_on_a_shared_context),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, make_identities, tear_down);
 }

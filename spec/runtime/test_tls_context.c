@@ -17,8 +17,6 @@
 #include "tls_tickets.h"
 #include "tls_trust.h"
 
-static struct identity alpha, beta;
-
 static struct ml_tls_blob blob(const char *text)
 {
   return (struct ml_tls_blob){text, strlen(text), NULL};
@@ -554,22 +552,6 @@ static void test_ticket_keys_are_kept_as_given(void **state)
   ml_tls_context_unref(context);
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  beta = make_identity("beta.test");
-  return 0;
-}
-
-static int tear_down(void **state)
-{
-  (void)state;
-  free_identity(&alpha);
-  free_identity(&beta);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -590,5 +572,5 @@ int main(void)
       cmocka_unit_test(test_revocation),
       cmocka_unit_test(test_ticket_keys_are_kept_as_given),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

@@ -8,8 +8,6 @@
 
 #include "tls_pair.h"
 
-static struct identity alpha, beta;
-
 static const struct ml_tls_options plain_server = {.server = true, .reject_unauthorized = true};
 static const struct ml_tls_options plain_client = {
     .servername = "alpha.test", .reject_unauthorized = true, .want_sessions = true};
@@ -53,8 +51,7 @@ static void expect_data(struct ml_tls *from, struct ml_tls *to, const char *text
 
 static void expect_open(struct pair *pair)
 {
-  assert_int_equal(pair->client_result, ML_TLS_OK);
-  assert_int_equal(pair->server_result, ML_TLS_OK);
+  expect_both_open(pair);
   assert_true(ml_tls_established(pair->client));
   assert_true(ml_tls_established(pair->server));
 }
@@ -488,22 +485,6 @@ static void test_keylog_notes(void **state)
   ml_tls_context_unref(client);
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  beta = make_identity("beta.test");
-  return 0;
-}
-
-static int tear_down(void **state)
-{
-  (void)state;
-  free_identity(&alpha);
-  free_identity(&beta);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -522,5 +503,5 @@ int main(void)
       cmocka_unit_test(test_garbage_is_one_error),
       cmocka_unit_test(test_keylog_notes),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

@@ -24,8 +24,6 @@
 #define URI "pkcs11:token=test;object=key"
 #define PIN "1234"
 
-static struct identity alpha, beta;
-
 /* ---- A provider with a store for the scheme ---- */
 
 struct token {
@@ -138,9 +136,7 @@ static OSSL_PROVIDER *providers[2];
 
 static int load_provider(void **state)
 {
-  (void)state;
-  alpha = make_identity("alpha.test");
-  beta = make_identity("beta.test");
+  (void)make_identities(state);
   if (OSSL_PROVIDER_add_builtin(NULL, "token", provider_init) != 1) return -1;
   providers[0] = OSSL_PROVIDER_load(NULL, "default");
   providers[1] = OSSL_PROVIDER_load(NULL, "token");
@@ -149,13 +145,10 @@ static int load_provider(void **state)
 
 static int unload_provider(void **state)
 {
-  (void)state;
   OSSL_PROVIDER_unload(providers[1]);
   OSSL_PROVIDER_unload(providers[0]);
-  free_identity(&alpha);
-  free_identity(&beta);
   ml_hardware_release();
-  return 0;
+  return free_identities(state);
 }
 
 /* ---- Tests ---- */

@@ -11,8 +11,6 @@
 #include "tls_hello.h"
 #include "tls_pair.h"
 
-static struct identity alpha;
-
 /* ---- The parser alone ---- */
 
 /* A copy of exactly this size lets the sanitizer see each byte read too far. The hello points into
@@ -713,20 +711,6 @@ static void test_the_second_hello_keeps_to_the_first_name(void **state)
   check_second_hello(true, "ALPHA.TEST");
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  return 0;
-}
-
-static int tear_down(void **state)
-{
-  (void)state;
-  free_identity(&alpha);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -750,5 +734,5 @@ int main(void)
       cmocka_unit_test(test_a_server_reads_a_hello_like_sslv2),
       cmocka_unit_test(test_the_second_hello_keeps_to_the_first_name),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

@@ -8,8 +8,6 @@
 
 #include "tls_pair.h"
 
-static struct identity alpha, beta;
-
 static const struct ml_tls_options plain_server = {.server = true, .reject_unauthorized = true};
 static const struct ml_tls_options plain_client = {
     .servername = "alpha.test", .reject_unauthorized = true, .want_sessions = true};
@@ -455,22 +453,6 @@ static void test_the_key_log_follows_the_chosen_context(void **state)
   each_version(check_keylog_of_chosen);
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  beta = make_identity("beta.test");
-  return 0;
-}
-
-static int tear_down(void **state)
-{
-  (void)state;
-  free_identity(&alpha);
-  free_identity(&beta);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -484,5 +466,5 @@ int main(void)
       cmocka_unit_test(test_questions_may_be_left_unanswered),
       cmocka_unit_test(test_the_key_log_follows_the_chosen_context),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

@@ -337,5 +337,5 @@ int main(void)
       cmocka_unit_test(test_when_it_cannot_be_asked_for),
       cmocka_unit_test(test_a_client_that_leaves_instead),
   };
-  return cmocka_run_group_tests(tests, sides_set_up, sides_tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

@@ -8,7 +8,6 @@
 
 #include "tls_pair.h"
 
-static struct identity alpha;
 static struct ml_tls_context *server_context, *client_context; /* of the version at hand */
 
 /* ---- Finders ---- */
@@ -131,19 +130,11 @@ static void shake_with(struct pair *pair, const char *key)
   go_on(pair);
 }
 
-static void expect_open(const struct pair *pair)
-{
-  if (pair->server_result == ML_TLS_ERROR) fail_msg("%s", ml_tls_error(pair->server)->message);
-  if (pair->client_result == ML_TLS_ERROR) fail_msg("%s", ml_tls_error(pair->client)->message);
-  assert_int_equal(pair->client_result, ML_TLS_OK);
-  assert_int_equal(pair->server_result, ML_TLS_OK);
-}
-
 /* The key has done it: no certificate, and nothing to complain about. */
 static void expect_by_key(const struct pair *pair)
 {
   bool absent;
-  expect_open(pair);
+  expect_both_open(pair);
   assert_int_equal(ml_tls_verify_result(pair->client, &absent), X509_V_OK);
   assert_true(absent);
   assert_int_equal(ml_tls_verify_result(pair->server, &absent), X509_V_OK);
@@ -217,7 +208,7 @@ static void test_an_unknown_identity_leaves_tls_13_with_certificates(void **stat
   set_version(TLS1_3_VERSION);
   struct pair pair = open_pair();
   shake_with(&pair, NULL);
-  expect_open(&pair);
+  expect_both_open(&pair);
   assert_int_equal(ml_tls_verify_result(pair.client, &absent), X509_V_OK);
   assert_false(absent);
   assert_int_not_equal(ml_tls_verify_result(pair.server, &absent), X509_V_OK);
@@ -241,7 +232,7 @@ static void test_a_key_is_for_suites_with_sha_256(void **state)
   struct pair pair = open_pair();
   assert_int_equal(SSL_set_ciphersuites(ml_tls_ssl(pair.server), "TLS_AES_256_GCM_SHA384"), 1);
   shake_with(&pair, secret);
-  expect_open(&pair);
+  expect_both_open(&pair);
   (void)ml_tls_verify_result(pair.client, &absent);
   assert_false(absent);
   free_pair(&pair);
@@ -270,7 +261,7 @@ static void check_client_without(void)
   struct pair pair = open_pair();
   shake(&pair);
   if (is_tls13(&pair))
-    expect_open(&pair); /* by certificate */
+    expect_both_open(&pair); /* by certificate */
   else
     expect_error(pair.client, "ERR_SSL_PSK_IDENTITY_NOT_FOUND", ML_ALERT_LOCAL,
                  SSL_AD_HANDSHAKE_FAILURE);
@@ -415,7 +406,7 @@ static void test_without_a_finder_nobody_is_asked(void **state)
   server_options.psk = NULL;
   struct pair pair = open_pair();
   shake(&pair);
-  expect_open(&pair);
+  expect_both_open(&pair);
   free_pair(&pair);
 }
 
@@ -590,7 +581,7 @@ static void check_resumed(void)
   server_finder.calls = 0;
   pair = open_pair();
   shake(&pair);
-  expect_open(&pair);
+  expect_both_open(&pair);
   assert_int_equal(SSL_session_reused(ml_tls_ssl(pair.server)), 1);
   assert_int_equal(server_finder.calls, 0);
   assert_int_equal(ml_tls_question(pair.server).token, 0); /* the ticket is no identity */
@@ -664,7 +655,7 @@ static void test_a_session_without_key_or_certificate_proves_nothing(void **stat
   client_options.session_len = len;
   pair = open_pair();
   shake(&pair);
-  expect_open(&pair);
+  expect_both_open(&pair);
   assert_int_equal(SSL_session_reused(ml_tls_ssl(pair.server)), 1);
   assert_int_not_equal(ml_tls_verify_result(pair.server, &absent), X509_V_OK);
   free_pair(&pair);
@@ -760,20 +751,11 @@ static void test_a_finder_may_drive_its_own_engine(void **state)
   each_version(check_driven_client);
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  return 0;
-}
-
 static int tear_down(void **state)
 {
-  (void)state;
   ml_tls_context_unref(server_context);
   ml_tls_context_unref(client_context);
-  free_identity(&alpha);
-  return 0;
+  return free_identities(state);
 }
 
 int main(void)
@@ -804,5 +786,5 @@ int main(void)
       cmocka_unit_test(test_what_comes_in_meanwhile_is_there_afterwards),
       cmocka_unit_test(test_a_finder_may_drive_its_own_engine),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, make_identities, tear_down);
 }

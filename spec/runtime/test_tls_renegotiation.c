@@ -540,5 +540,5 @@ int main(void)
       cmocka_unit_test(test_a_peer_that_closes_half_way),
       cmocka_unit_test(test_a_session_of_a_renegotiation_is_not_resumed_in_one),
   };
-  return cmocka_run_group_tests(tests, sides_set_up, sides_tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

@@ -132,5 +132,5 @@ int main(void)
       cmocka_unit_test(test_who_rests_can_go),
       cmocka_unit_test(test_a_handshake_does_not_rest),
   };
-  return cmocka_run_group_tests(tests, sides_set_up, sides_tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

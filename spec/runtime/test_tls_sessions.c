@@ -13,8 +13,6 @@
 
 #define ID_SIZE SSL_MAX_SSL_SESSION_ID_LENGTH
 
-static struct identity alpha;
-
 static const uint32_t keeping = ML_ASKS(ML_ASK_SESSION) | ML_ASKS(ML_ASK_STORE);
 static const struct ml_tls_options plain_client = {
     .servername = "alpha.test", .reject_unauthorized = true, .want_sessions = true};
@@ -149,8 +147,7 @@ static void answer(struct pair *pair, const struct session *session)
 
 static void expect_open(const struct pair *pair, bool reused)
 {
-  assert_int_equal(pair->client_result, ML_TLS_OK);
-  assert_int_equal(pair->server_result, ML_TLS_OK);
+  expect_both_open(pair);
   assert_int_equal(SSL_session_reused(ml_tls_ssl(pair->server)), reused);
   assert_int_equal(SSL_session_reused(ml_tls_ssl(pair->client)), reused);
 }
@@ -510,20 +507,6 @@ static void test_sessions_live_as_long_as_the_chosen_context_says(void **state)
   each_version(check_lives);
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  return 0;
-}
-
-static int tear_down(void **state)
-{
-  (void)state;
-  free_identity(&alpha);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -536,5 +519,5 @@ int main(void)
       cmocka_unit_test(test_all_keys_of_the_ring_open_and_the_first_seal),
       cmocka_unit_test(test_sessions_live_as_long_as_the_chosen_context_says),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

@@ -149,5 +149,5 @@ int main(void)
       cmocka_unit_test(test_a_failure_is_an_end),
       cmocka_unit_test(test_it_stays_as_it_was),
   };
-  return cmocka_run_group_tests(tests, sides_set_up, sides_tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

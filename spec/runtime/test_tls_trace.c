@@ -140,5 +140,5 @@ int main(void)
       cmocka_unit_test(test_from_the_middle_on),
       cmocka_unit_test(test_a_message_that_is_none),
   };
-  return cmocka_run_group_tests(tests, sides_set_up, sides_tear_down);
+  return cmocka_run_group_tests(tests, make_identities, free_identities);
 }

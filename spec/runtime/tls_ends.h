@@ -19,7 +19,6 @@
 #include "tls_pair.h"
 
 static struct ml_loop *loop;
-static struct identity alpha;
 static struct ml_tls_context *server_context, *client_context; /* of the version at hand */
 
 static const struct ml_tls_options plain_server = {.server = true, .reject_unauthorized = true};
@@ -158,20 +157,17 @@ static inline void expect_error(const struct owner *owner, const char *code)
 static inline int set_up(void **state)
 {
   struct ml_error err;
-  (void)state;
   signal(SIGPIPE, SIG_IGN);
-  alpha = make_identity("alpha.test");
+  (void)make_identities(state);
   return ml_loop_new(&loop, &err);
 }
 
 static inline int tear_down(void **state)
 {
-  (void)state;
   ml_tls_context_unref(server_context);
   ml_tls_context_unref(client_context);
-  free_identity(&alpha);
   ml_loop_free(loop);
-  return 0;
+  return free_identities(state);
 }
 
 #endif

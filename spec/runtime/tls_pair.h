@@ -59,6 +59,25 @@ static inline void free_identity(struct identity *identity)
   free(identity->key);
 }
 
+/* Whom most tests are about: group fixtures. */
+static struct identity alpha, beta;
+
+static inline int make_identities(void **state)
+{
+  (void)state;
+  alpha = make_identity("alpha.test");
+  beta = make_identity("beta.test");
+  return 0;
+}
+
+static inline int free_identities(void **state)
+{
+  (void)state;
+  free_identity(&alpha);
+  free_identity(&beta);
+  return 0;
+}
+
 /* A context with `own` as its identity and `trusted` as its only trust anchor; either may be NULL.
  */
 static inline struct ml_tls_context *make_context(const struct identity *own,
@@ -130,6 +149,14 @@ static inline void shake(struct pair *pair)
     if (moved == 0) return;
   }
   fail_msg("the handshake does not end");
+}
+
+static inline void expect_both_open(const struct pair *pair)
+{
+  if (pair->server_result == ML_TLS_ERROR) fail_msg("%s", ml_tls_error(pair->server)->message);
+  if (pair->client_result == ML_TLS_ERROR) fail_msg("%s", ml_tls_error(pair->client)->message);
+  assert_int_equal(pair->client_result, ML_TLS_OK);
+  assert_int_equal(pair->server_result, ML_TLS_OK);
 }
 
 static inline void free_pair(struct pair *pair)

@@ -27,8 +27,6 @@ struct sides {
   size_t chunk; /* at most so many bytes cross at a time; 0: all */
 };
 
-static struct identity alpha, beta; /* of the server; of a client, and of another server */
-
 static inline void side_log(struct side *side, const void *data, size_t len)
 {
   assert_true(side->logged + len < sizeof(side->log));
@@ -145,22 +143,6 @@ static inline void sides_free(struct sides *sides)
 {
   ml_tls_free(sides->client.tls);
   ml_tls_free(sides->server.tls);
-}
-
-static inline int sides_set_up(void **state)
-{
-  (void)state;
-  alpha = make_identity("alpha.test");
-  beta = make_identity("beta.test");
-  return 0;
-}
-
-static inline int sides_tear_down(void **state)
-{
-  (void)state;
-  free_identity(&alpha);
-  free_identity(&beta);
-  return 0;
 }
 
 #endif

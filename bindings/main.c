@@ -3,6 +3,7 @@
  * status. */
 #include <errno.h>
 #include <fcntl.h>
+#include <luajit.h>
 #include <lualib.h>
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -132,7 +133,11 @@ static int run(struct ml_vm *vm, void *arg)
 {
   struct program *program = arg;
 
+  /* What is run once is not worth compiling, nor is there garbage to speak of. */
+  luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
   if (ml_enter(vm, body_load, program)) return EXIT_FAILURE;
+  luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+  lua_gc(vm->L, LUA_GCRESTART, -1);
   ml_enter(vm, body_steps, program);
   do {
     ml_loop_run(vm->loop);
@@ -167,7 +172,6 @@ int main(int argc, char **argv)
   lua_gc(L, LUA_GCSTOP, 0);
   luaL_openlibs(L);
   ml_embed_install(L);
-  lua_gc(L, LUA_GCRESTART, -1);
   status = ml_vm_on(L, ml_vm(L), run, &program);
   close_state();
   return status;

@@ -187,13 +187,36 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-static void (*const openers[])(lua_State *L) = {
-    ml_open_sock, ml_open_listener, ml_open_timer,   ml_open_process,
-    ml_open_fs,   ml_open_dns,      ml_open_context, ml_open_trust,
-    ml_open_tls,  ml_open_crypto,   ml_open_x509,    ml_open_certmaker,
-    ml_open_ocsp, ml_open_child,    ml_open_channel, ml_open_relay,
-    NULL,
+typedef void opener(lua_State *L);
+
+/* What every program needs, and what it needs when it asks for something else. Ends with NULL. */
+static opener *const at_once[] = {ml_open_timer, ml_open_process, ml_open_crypto, NULL};
+static opener *const when_asked[] = {
+    ml_open_sock,      ml_open_listener,
+    ml_open_fs,        ml_open_dns,
+    ml_open_context,   ml_open_trust,
+    ml_open_tls,       ml_open_x509,
+    ml_open_certmaker, ml_open_ocsp,
+    ml_open_child,     ml_open_channel,
+    ml_open_relay,     NULL,
 };
+
+static void open_each(lua_State *L, opener *const *openers)
+{
+  while (*openers)
+    (*openers++)(L);
+}
+
+/* __index: opens the rest, which takes longer than a short script runs. */
+static int open_rest(lua_State *L)
+{
+  lua_pushnil(L);
+  lua_setmetatable(L, 1);
+  open_each(L, when_asked);
+  lua_settop(L, 2);
+  lua_rawget(L, 1);
+  return 1;
+}
 
 static void set_version(lua_State *L, const char *name, const char *version)
 {
@@ -222,9 +245,12 @@ static int open_native(lua_State *L)
   lua_newtable(L);
   lua_setfield(L, 1, "options");
   set_versions(L);
-  for (size_t i = 0; openers[i]; i++)
-    openers[i](L);
+  open_each(L, at_once);
   lua_settop(L, 1);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, open_rest);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, 1);
   return 1;
 }
 

@@ -319,7 +319,13 @@ function errors.emitWarning(message, name, code, fields)
 end
 
 errors.describe = received.describe
-errors.codes = require('moonlatch.errors.codes')(errors)
+
+-- Made with the first of them that is needed: a program that runs well needs none.
+errors.codes = setmetatable({}, { __index = function(codes, code)
+  setmetatable(codes, nil)
+  require('moonlatch.errors.codes')(errors, codes)
+  return codes[code]
+end })
 errors.validate = require('moonlatch.errors.validate')(errors)
 
 return errors

@@ -1,11 +1,12 @@
---- The library's own error codes with Node's wording: errors.codes.ERR_X(…) builds the Error.
+--- The library's own error codes with Node's wording: errors.codes.ERR_X(…) builds the Error. Called with the table
+--- to put them into.
 
 local received = require 'moonlatch.errors.received'
 
 local type, tostring, select = type, tostring, select
 local concat, format = table.concat, string.format
 
-return function(errors)
+return function(errors, codes)
   local Error, TypeError, RangeError = errors.Error, errors.TypeError, errors.RangeError
 
   -- "a", "a" and "b", "a", "b", and "c"; a list in one argument joins with "or".
@@ -110,7 +111,6 @@ return function(errors)
     return format(text, unpack(arguments))
   end
 
-  local codes = {}
   for code, spec in pairs(specs) do
     local cls, message = spec[1], spec[2]
     if type(message) == 'function' then
@@ -128,5 +128,4 @@ return function(errors)
       end
     end
   end
-  return codes
 end

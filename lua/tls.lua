@@ -80,6 +80,7 @@ function tls.getCiphers()
     for i, name in ipairs(native.tlsCiphers()) do
       ciphers[i] = name:lower()
     end
+    table.sort(ciphers)
   end
   local copy = {}
   for i, name in ipairs(ciphers) do

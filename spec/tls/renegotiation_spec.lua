@@ -469,6 +469,16 @@ describe('socket:disableRenegotiation', function()
     assert.equal('TLS session renegotiation disabled for this socket', err.message)
   end))
 
+  it('counts for one that came along with the data on which it is called', between({}, function(await, client, peer)
+    client:on('error', function() end)
+    peer:once('data', function()
+      peer:disableRenegotiation()
+    end)
+    client:write('data')
+    client:renegotiate {}
+    assert.equal('ERR_TLS_RENEGOTIATION_DISABLED', failureOf(await, peer).code)
+  end))
+
   it('ends the connection with a server that asks for one', between({}, function(await, client, peer)
     peer:on('error', function() end)
     client:disableRenegotiation()

@@ -21,9 +21,12 @@ local function count(socket)
   return socket._renegotiations
 end
 
---- A client begins a renegotiation. That costs the server more than the client, so there is a limit.
+--- A client begins a renegotiation. That costs the server more than the client, so there is a limit. The question may
+--- have come along with data whose listener has forbidden it.
 function ask.renegotiation(socket, token)
-  if count(socket) > tls.CLIENT_RENEG_LIMIT then
+  if socket._renegotiationForbidden then
+    questions.refuse(socket, token, codes.ERR_TLS_RENEGOTIATION_DISABLED())
+  elseif count(socket) > tls.CLIENT_RENEG_LIMIT then
     questions.refuse(socket, token, codes.ERR_TLS_SESSION_ATTACK())
   else
     socket._handle:answerData(token)

@@ -6,6 +6,7 @@ bench=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root=$(dirname "$bench")
 build=$root/build/bench
 moonlatch=${MOONLATCH:-}
+export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja} # what script/bootstrap installs
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {
@@ -31,8 +32,22 @@ build_programs() {
   local output
   output=$({ cmake -S "$bench" -B "$build" -DCMAKE_BUILD_TYPE=Release && cmake --build "$build"; } 2>&1) || {
     say "$output"
-    fail 'the programs in C do not build (they need gcc, cmake, libssl-dev)'
+    fail 'the programs in C do not build (script/bootstrap bench installs what they need)'
   }
+}
+
+# The first of four free ports in a row, below those that the kernel gives to clients.
+free_ports() {
+  local try candidate offset
+  for ((try = 0; try < 200; try++)); do
+    candidate=$((15000 + RANDOM % 4000 * 4))
+    for offset in 0 1 2 3; do
+      ! (exec 3<>"/dev/tcp/127.0.0.1/$((candidate + offset))") 2>/dev/null || continue 2
+    done
+    echo "$candidate"
+    return
+  done
+  fail 'no free ports'
 }
 
 # matches NAME PATTERNS: whether one of PATTERNS, parted by commas, is NAME or how it begins; "all" is every name.

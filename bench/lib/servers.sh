@@ -47,20 +47,6 @@ present() {
   [[ ${is_there[$name]} == yes ]]
 }
 
-# The first of four free ports in a row, below those that the kernel gives to clients.
-free_ports() {
-  local try candidate offset
-  for ((try = 0; try < 200; try++)); do
-    candidate=$((15000 + RANDOM % 4000 * 4))
-    for offset in 0 1 2 3; do
-      ! (exec 3<>"/dev/tcp/127.0.0.1/$((candidate + offset))") 2>/dev/null || continue 2
-    done
-    echo "$candidate"
-    return
-  done
-  fail 'no free ports'
-}
-
 # A configuration out of its template, into `dir`.
 configure() {
   local template=$1 first=$2

@@ -37,15 +37,18 @@ local rep, concat = string.rep, table.concat
 ---@overload fun(options: console.Options): Console
 local Console = class('Console')
 
+local function isSink(value)
+  return (type(value) == 'table' or type(value) == 'userdata') and value.write ~= nil
+end
+
 local function checkSink(sink, name)
-  if sink == nil or (type(sink) ~= 'table' and type(sink) ~= 'userdata') or not sink.write then
+  if not isSink(sink) then
     error(errors.codes.ERR_CONSOLE_WRITABLE_STREAM(name), 0)
   end
   return sink
 end
 
----@param options console.Options
-function Console:init(options)
+local function setUp(self, options)
   errors.validate.table(options, 'options')
   self._stdout = checkSink(options.stdout, 'stdout')
   self._stderr = options.stderr and checkSink(options.stderr, 'stderr') or self._stdout
@@ -166,7 +169,11 @@ function methods.count(self, label)
 end
 
 function methods.countReset(self, label)
-  self._counts[tostring(label == nil and 'default' or label)] = nil
+  label = tostring(label == nil and 'default' or label)
+  if not self._counts[label] then
+    errors.emitWarning(("Count for '%s' does not exist"):format(label))
+  end
+  self._counts[label] = nil
 end
 
 --- Prints and indents what follows.
@@ -294,9 +301,14 @@ local function bind(self)
   return self
 end
 
-local init = Console.init
-function Console:init(options)
-  init(self, options)
+---@param options console.Options|table|userdata  or where log writes
+---@param stderr? table|userdata                   where error writes, in the latter case
+---@source Node.js console.Console
+function Console:init(options, stderr)
+  if isSink(options) then
+    options = { stdout = options, stderr = stderr }
+  end
+  setUp(self, options)
   bind(self)
 end
 

@@ -79,6 +79,24 @@ describe('console', function()
     assert.same({ 'default: 1\n', 'default: 2\n', 'x: 1\n', 'default: 1\n' }, out)
   end)
 
+  it('warns of a count that does not exist', function()
+    local warnings, original = {}, errors.warn
+    errors.warn = function(warning) warnings[#warnings + 1] = warning.message end
+    con.countReset 'never counted'
+    errors.warn = original
+    assert.same({ "Count for 'never counted' does not exist" }, warnings)
+  end)
+
+  it('takes its streams one by one, too', function()
+    local both = console.Console(sink(out), sink(err))
+    both.log 'a'
+    both.error 'b'
+    assert.same({ 'a\n' }, out)
+    assert.same({ 'b\n' }, err)
+    console.Console(sink(out)).error 'c'
+    assert.same({ 'a\n', 'c\n' }, out)
+  end)
+
   it('group indents what follows, every line of it', function()
     con.group('head')
     con.log('a\nb')

@@ -81,6 +81,11 @@ describe('the program', function()
     assert.same(known, optionsIn(page:gsub('\\%-', '-'):gsub('" *, *"', ' '):gsub('= ', '=')))
   end)
 
+  it('has the version that the manual page says', function()
+    local page = fs.readFileSync('docs/moonlatch.1', 'utf8')
+    assert.equal(process.versions.moonlatch, page:match('moonlatch ([%d.]+)"'))
+  end)
+
   it('knows the letters that --help and the manual page name', function()
     local function letters(text, pattern)
       local found = {}

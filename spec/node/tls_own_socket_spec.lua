@@ -73,6 +73,31 @@ describe('a signal that was aborted before', function()
   end
 end)
 
+describe('the object ssl of old', function()
+  it('tells what is wrong with the peer and answers nil once the socket has gone (socket.ssl)', spec.async(
+    function(done, expect)
+      local server
+      server = T.serve({}, function(socket)
+        socket:resume()
+      end, function(port)
+        local socket = tls.TLSSocket(nil, { rejectUnauthorized = false })
+        assert.is_nil(socket.ssl:verifyError())
+        socket:connect(port, '127.0.0.1')
+        socket:on('secure', expect(function()
+          local err = socket.ssl:verifyError()
+          assert.equal('UNABLE_TO_VERIFY_LEAF_SIGNATURE', err.code)
+          assert.equal('unable to verify the first certificate', err.message)
+          assert.equal(err.code, socket.authorizationError)
+          socket:destroy()
+          assert.is_nil(socket.ssl:verifyError())
+        end))
+        socket:on('close', expect(function()
+          server:close(done)
+        end))
+      end)
+    end))
+end)
+
 describe('a server that is named as an option', function()
   -- A TLSSocket of the script's on a connection of `plain`'s; `server` is what it names.
   local function over(onSocket, onClient)

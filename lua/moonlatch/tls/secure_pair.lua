@@ -145,20 +145,6 @@ local function forwardError(self, err)
   end
 end
 
--- What scripts asked the native object of old.
-local function verifier(cleartext)
-  local ssl = {}
-  --- Why the peer's certificate is not to be trusted, or nil.
-  ---@return Error?
-  ---@source Node.js 0.4
-  function ssl.verifyError()
-    local handle = cleartext._handle
-    local code = handle and handle:verifyError()
-    return code and errors.new(code, { code = code }) or nil
-  end
-  return ssl
-end
-
 ---@param ... any  context, isServer, requestCert, rejectUnauthorized, options: see tls.createSecurePair
 ---@source Node.js tls.SecurePair
 function SecurePair:init(...)
@@ -169,7 +155,7 @@ function SecurePair:init(...)
   duplexPair.join(self.encrypted, wire)
   self.credentials, self.server = options.secureContext, options.server
   self.cleartext = TLSSocket(wire, options)
-  self.ssl = verifier(self.cleartext)
+  self.ssl = self.cleartext.ssl
   self._ssl = self.ssl
   self.cleartext:once('secure', function()
     self:emit('secure')

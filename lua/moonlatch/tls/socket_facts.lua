@@ -1,5 +1,6 @@
 --- What a tls.TLSSocket tells about its connection: ciphers, certificates, sessions, keying material. A file of its own
 --- beside socket.lua, which is about how the connection comes to be.
+local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
 local timeline = require 'moonlatch.tls.timeline'
 
@@ -23,8 +24,27 @@ local function asX509(handle)
   return handle and require('moonlatch.crypto.x509').wrap(handle)
 end
 
+-- What scripts asked the native object of old.
+local function newSsl(socket)
+  local ssl = {}
+  --- Why the peer's certificate is not to be trusted, or nil.
+  ---@return Error?
+  ---@source Node.js 0.4
+  function ssl.verifyError()
+    local code, message = ask(socket, 'verifyError')
+    return code and errors.new(message, { code = code }) or nil
+  end
+  return ssl
+end
+
 ---@param TLSSocket moonlatch.Class
 return function(TLSSocket)
+  class.getter(TLSSocket, 'ssl', function(self)
+    local ssl = self._ssl or newSsl(self)
+    self._ssl = ssl
+    return ssl
+  end)
+
   --- The cipher in use: OpenSSL's name for it, the one in the RFCs, and the protocol it came with.
   ---@return { name: string, standardName: string, version: string }?
   ---@source Node.js tlsSocket.getCipher()

@@ -268,7 +268,10 @@ end
 function module.inspect(value, options)
   local context = { path = {}, circular = {}, circles = 0, indent = 0, deepest = 0 }
   for key, default in pairs(DEFAULTS) do
-    local given = options and options[key]
+    local given
+    if type(options) == 'table' then
+      given = options[key]
+    end
     if given == nil then
       given = default
     end

@@ -90,6 +90,14 @@ return function(errors)
     return value
   end
 
+  --- A table of options, or nothing.
+  function validate.options(value, argument)
+    if value ~= nil and type(value) ~= 'table' then
+      raise(errors.argType(argument or 'options', 'object', value))
+    end
+    return value
+  end
+
   --- A TCP port, a number or a string of digits; returned as a number.
   function validate.port(value, argument, allowZero)
     local port = value

@@ -205,11 +205,15 @@ end
 ---@param mode? integer  F_OK, R_OK, W_OK, X_OK added up
 ---@source Node.js fs.accessSync()
 function sync.accessSync(path, mode)
+  if mode ~= nil then
+    validate.integer(mode, 'mode', 0, 7)
+  end
   check('access', path, nil, system.access(checkPath(path), mode))
 end
 
 local function statWith(name)
   return function(path, options)
+    validate.options(options)
     local fields, kind, text, number = system[name](checkPath(path))
     if fields then
       return Stats(fields, kind)
@@ -331,11 +335,13 @@ function sync.readdirSync(path)
 end
 
 --- Removes an empty directory, or with `recursive` what it holds too.
+---
+--- Raises ERR_INVALID_ARG_TYPE, and what the system says.
 ---@param path string
 ---@param options? { recursive?: boolean }
 ---@source Node.js fs.rmdirSync()
 function sync.rmdirSync(path, options)
-  if options and options.recursive then
+  if validate.options(options) and options.recursive then
     sync.rmSync(path, { recursive = true })
     return
   end
@@ -362,7 +368,7 @@ end
 ---@param options? { recursive?: boolean, force?: boolean }
 ---@source Node.js fs.rmSync()
 function sync.rmSync(path, options)
-  options = options or {}
+  options = validate.options(options) or {}
   local fields, kind, text, number = system.lstat(checkPath(path))
   if not fields then
     if not (options.force and kind == 'ENOENT') then

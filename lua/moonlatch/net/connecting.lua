@@ -57,6 +57,14 @@ local function allFailed(attempts)
     { name = 'AggregateError', code = list[1].code, errors = list })
 end
 
+-- A handle that stands on another stream has no connection of its own to make.
+local function connectHandle(handle, method, ...)
+  if not handle[method] then
+    return nil, errors.new('connect EISCONN', { code = 'EISCONN', errno = -106, syscall = 'connect' })
+  end
+  return handle[method](handle, ...)
+end
+
 local tryNext
 
 local function onAttemptTimeout(socket, attempts)
@@ -106,7 +114,8 @@ function tryNext(socket, attempts)
   if attempts.localPort and not localAddress then
     localAddress = target.family == 6 and '::' or '0.0.0.0'
   end
-  local ok, err = socket._handle:connect(target.address, attempts.port, localAddress, attempts.localPort)
+  local ok, err = connectHandle(socket._handle, 'connect', target.address, attempts.port, localAddress,
+    attempts.localPort)
   if not ok then
     -- What fails at once need not wait for the loop: no caller is on the stack that has not seen 'connecting'.
     attemptFailed(socket, attempts, err)
@@ -290,7 +299,7 @@ local function connectPath(socket, path)
   if not socket.connecting then
     return
   end
-  local ok, err = socket._handle:connectUnix(path)
+  local ok, err = connectHandle(socket._handle, 'connectUnix', path)
   if not ok then
     socket:destroy(err)
   end

@@ -154,6 +154,8 @@ local function listenPath(self, options, backlog)
   } })
 end
 
+local LISTENER = 'moonlatch.listener' -- what getmetatable gives of one
+
 -- The listener of a server, or a native one, given as it is or as options.handle: both listen on it from then on.
 local function sharedDescriptor(given)
   local handle = given
@@ -163,7 +165,7 @@ local function sharedDescriptor(given)
       handle = handle._handle
     end
   end
-  if type(handle) ~= 'userdata' or not handle.duplicate then
+  if type(handle) ~= 'userdata' or getmetatable(handle) ~= LISTENER then
     return nil
   end
   local fd, err = handle:duplicate()

@@ -2,8 +2,9 @@
 
 local tick = require 'moonlatch.tick'
 local destroy = require 'moonlatch.stream.destroy'
+local errors = require 'moonlatch.errors'
 
-local next, ipairs = next, ipairs
+local next, ipairs, type = next, ipairs, type
 
 -- Is `src` waiting for nobody any more, after `dest` has drained?
 local function drained(src, dest)
@@ -158,11 +159,17 @@ end
 return function(Readable)
   --- Writes all that this stream gives to `dest`, at the pace that dest can take, and finishes it at the
   --- end unless options['end'] is false. Returns dest.
+  ---
+  --- Raises ERR_INVALID_ARG_TYPE for what cannot be written to.
   ---@param dest table
   ---@param options? { end: boolean }
   ---@return table dest
   ---@source Node.js readable.pipe()
   function Readable:pipe(dest, options)
+    if type(dest) ~= 'table' or not dest.on or not dest.write then
+      error(errors.argType('dest', 'Writable', dest), 0)
+    end
+    errors.validate.options(options)
     local rs = self._readableState
     addDestination(rs, dest)
     local endDest = not (options and options['end'] == false) and not dest._isStdio

@@ -139,6 +139,7 @@ function state.newReadable(options, isDuplex, continuous)
     dataEmitted = false, awaitDrainWriters = false, ended = false, continuous = continuous or false,
   }, state.ReadableState)
   if options then
+    errors.validate.options(options)
     local objectMode = options.objectMode or isDuplex and options.readableObjectMode
     half.highWaterMark = highWaterMark(options, objectMode, isDuplex and 'readableHighWaterMark')
     if objectMode then
@@ -167,6 +168,7 @@ function state.newWritable(options, isDuplex)
     drainTick = false, ending = false, destroyed = false,
   }, state.WritableState)
   if options then
+    errors.validate.options(options)
     local objectMode = options.objectMode or isDuplex and options.writableObjectMode
     half.highWaterMark = highWaterMark(options, objectMode, isDuplex and 'writableHighWaterMark')
     if objectMode then

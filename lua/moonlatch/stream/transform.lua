@@ -27,9 +27,13 @@ local function unbuffered(options)
   return copy
 end
 
+--- What is read is made of what is written.
+---
+--- Raises ERR_INVALID_ARG_TYPE.
 ---@param options? stream.TransformOptions
 ---@source Node.js stream.Transform
 function Transform:init(options)
+  errors.validate.options(options or nil)
   if options and (options.highWaterMark == 0
     or options.highWaterMark == nil and options.readableHighWaterMark == 0) then
     options = unbuffered(options)

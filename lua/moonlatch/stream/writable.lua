@@ -499,6 +499,8 @@ function Writable:finish(chunk, name, callback)
     chunk, name, callback = nil, nil, chunk
   elseif type(name) == 'function' then
     name, callback = nil, name
+  elseif not isCallable(callback) then
+    callback = nil
   end
   local err
   if chunk ~= nil then

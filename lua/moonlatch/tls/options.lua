@@ -444,6 +444,7 @@ end
 ---@param options tls.SecureContextOptions
 ---@return table
 function M.read(options)
+  validate.table(options, 'options')
   local target = { ownTrust = given(options.ca) }
   for _, name in ipairs { 'cert', 'ca', 'crl' } do
     if given(options[name]) then

@@ -52,6 +52,7 @@ end
 ---@param out table
 ---@source Node.js tls.convertALPNProtocols(), RFC 7301
 function M.convertALPNProtocols(protocols, out)
+  errors.validate.table(out, 'out')
   out.ALPNProtocols = M.wire(protocols, 'protocols')
 end
 
@@ -62,6 +63,7 @@ end
 ---@param out table
 ---@source Node.js tls.convertNPNProtocols(), 0.x to 9
 function M.convertNPNProtocols(protocols, out)
+  errors.validate.table(out, 'out')
   out.NPNProtocols = M.wire(protocols, 'protocols')
 end
 

@@ -17,7 +17,7 @@ local pairs, next = pairs, next
 ---@class cluster.Worker: EventEmitter
 ---@field id integer
 ---@field process table                   the process itself, in a worker; in the primary { pid, kill }
----@field state? string                   in the primary: 'none', 'online', 'listening', 'disconnected', 'dead'
+---@field state? string  in the primary: 'none', 'online', 'listening', 'disconnected', 'exited', 'dead'
 ---@field exitedAfterDisconnect? boolean  true when the worker left because it was told to
 local Worker = class('Worker', EventEmitter)
 

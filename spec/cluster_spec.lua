@@ -412,17 +412,23 @@ describe('session tickets in a cluster', function()
     local key, cert = identity.key, identity.cert
   ]]
 
-  -- A client that visits worker after worker, each on a port of its own, with the session it got last.
+  -- A client that visits worker after worker, each on a port of its own, with the session it got last; before(at, go)
+  -- comes before each visit.
   local CLIENT = [[
     local session, visits = nil, {}
-    local function visit(ports, at, done)
-      if not ports[at] then return done() end
+    local visit
+    local function visitNow(ports, at, done, before)
       local socket = require('tls').connect { port = ports[at], host = '127.0.0.1', rejectUnauthorized = false,
         session = session, servername = '' }
       socket:on('session', function(new) session = new end)
       socket:on('secureConnect', function() visits[#visits + 1] = tostring(socket:isSessionReused()) end)
       socket:resume()
-      socket:on('close', function() visit(ports, at + 1, done) end)
+      socket:on('close', function() visit(ports, at + 1, done, before) end)
+    end
+    function visit(ports, at, done, before)
+      if not ports[at] then return done() end
+      local function go() visitNow(ports, at, done, before) end
+      if before then before(at, go) else go() end
     end
   ]]
 
@@ -434,25 +440,55 @@ describe('session tickets in a cluster', function()
         process.send(server:address().port)
       end)
       process:on('disconnect', function() server:close() end)
+      process:on('message', function() process.send('done') end)
     ]]):format(options)
   end
 
-  it('resume with any worker, and after the keys were renewed', C.test(script(TLS .. CLIENT .. [[
-    cluster.setupPrimary { ticketKeysAge = 20 }
-    local ports = {}
+  -- Keys are renewed once before a visit and three times before the last; a worker that answers has them.
+  it('resume with any worker while the keys are of the last three', C.test(script(TLS .. CLIENT .. [[
+    local ports, owed, go = {}, 0, nil
+    local function renewed(at, proceed)
+      for _ = 1, at == 5 and 3 or 1 do cluster.renewTicketKeys() end
+      for _, worker in pairs(cluster.workers) do worker:send('renewed') end
+      owed, go = 3, proceed
+    end
     for i = 1, 3 do
-      cluster.fork { KEY = key, CERT = cert }:on('message', function(port)
-        ports[#ports + 1] = port
+      cluster.fork { KEY = key, CERT = cert }:on('message', function(message)
+        if message == 'done' then
+          owed = owed - 1
+          return owed == 0 and go()
+        end
+        ports[#ports + 1] = message
         if #ports == 3 then
-          visit({ ports[1], ports[2], ports[3], ports[1] }, 1, function()
+          visit({ ports[1], ports[2], ports[3], ports[1], ports[2] }, 1, function()
             print(table.concat(visits, ' '))
             cluster.disconnect()
-          end)
+          end, renewed)
         end
       end)
     end
   ]], serving ''), function(await, place)
-    assert.equal('false true true true\n', (output(await, place)))
+    assert.equal('false true true true false\n', (output(await, place)))
+  end))
+
+  it('have new keys when those there are have become too old', C.test(script([[
+    cluster.setupPrimary { ticketKeysAge = 1 }
+    cluster.fork():on('message', function(message)
+      print(message)
+      cluster.disconnect()
+    end)
+  ]], [[
+    local tickets = require 'moonlatch.cluster.tickets'
+    local use = tickets.use
+    function tickets.use(ring)
+      use(ring)
+      if ring[2] then
+        tickets.use = use
+        process.send(#ring[1] .. ' ' .. #ring[2] .. ' ' .. tostring(ring[1] ~= ring[2]))
+      end
+    end
+  ]]), function(await, place)
+    assert.equal('48 48 true\n', (output(await, place)))
   end))
 
   it('are the business of a server that was given keys of its own', C.test(script(TLS .. CLIENT .. [[

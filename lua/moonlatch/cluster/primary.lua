@@ -34,6 +34,7 @@ local TICKET_KEYS_AGE = 12 * 3600 * 1000
 ---@field setupMaster fun(settings?: cluster.Settings)
 ---@field disconnect fun(callback?: fun())
 ---@field reload fun(callback?: fun(err?: Error))
+---@field renewTicketKeys fun()
 local cluster = EventEmitter()
 cluster.isPrimary, cluster.isMaster, cluster.isWorker = true, true, false
 ---@type table<integer, cluster.Worker>
@@ -221,19 +222,22 @@ local function commandLine()
   return argv
 end
 
-local function rotateTicketKeys()
-  ring = tickets.rotate(ring)
-  for _, worker in pairs(cluster.workers) do
-    worker._channel:send('ticketKeys', ring)
-  end
-end
-
 local function firstKeys()
   if not ring then
     ring = tickets.rotate()
-    timers.setInterval(rotateTicketKeys, cluster.settings.ticketKeysAge or TICKET_KEYS_AGE):unref()
+    timers.setInterval(cluster.renewTicketKeys, cluster.settings.ticketKeysAge or TICKET_KEYS_AGE):unref()
   end
   return ring
+end
+
+--- Gives the workers new keys for session tickets now, as happens every `ticketKeysAge` anyway: what the two sets of
+--- keys before have sealed is still opened, older tickets are not.
+---@source moonlatch
+function cluster.renewTicketKeys()
+  ring = tickets.rotate(firstKeys())
+  for _, worker in pairs(cluster.workers) do
+    worker._channel:send('ticketKeys', ring)
+  end
 end
 
 local function processOf(worker)

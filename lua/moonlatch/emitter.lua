@@ -102,7 +102,7 @@ end
 local function add(self, name, handler, first)
   local events = self._events
   if not events then
-    events = newTable(4, 4)
+    events = newTable(2, 2)
     self._events = events
   elseif events.newListener then
     self:emit('newListener', name, original(handler))

@@ -256,8 +256,8 @@ function Server:_socketOptions()
   return options
 end
 
--- About as many fields as a socket has: growing step by step would cost more than all of them.
-local SOCKET_FIELDS = 24
+-- As many fields as a socket has, and a few for the script: growing step by step would cost more than all of them.
+local SOCKET_FIELDS = 16
 
 --- A socket without a handle yet.
 ---@param Class moonlatch.Class  net.Socket or a subclass

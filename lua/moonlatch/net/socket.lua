@@ -43,10 +43,13 @@ local Socket = class('Socket', Duplex)
 -- Reading a handle goes on by itself until it is stopped (see moonlatch.stream.readable).
 Socket._readsContinuously = true
 
--- Fields that most sockets never set. Those of every chunk are set by init, which makes reading them cheaper.
+-- Fields that most sockets never set. Those of every chunk are set by init, which makes reading them cheaper. A table
+-- of up to 16 fields takes half of what one of 17 does, and a script has some of its own to add.
+Socket.allowHalfOpen = false
 Socket._onread = false          -- see onreadOption
 Socket._wantsRead = false       -- _read was called before there was something to read from
 Socket._leftover = false        -- what the `onread` callback did not take
+Socket._writeCallback = false   -- of the write that is pending
 Socket._finalCallback = false   -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
@@ -160,7 +163,7 @@ end
 ---@package
 ---@param options table  from _streamOptions; only read
 function Socket:_setUp(options)
-  self.connecting, self._reading, self._writeCallback = false, false, false
+  self.connecting, self._reading = false, false
   Duplex.init(self, options)
   if options.pauseOnCreate then
     self._readableState.flowing = false
@@ -186,8 +189,10 @@ end
 --- Makes `handle` the one that the socket stands on, with the settings made before.
 ---@param handle userdata
 function Socket:_attach(handle)
-  self._handle, self._lent = handle, false
-  self._sockname, self._peername = nil, nil
+  self._handle = handle
+  if self._lent or self._sockname or self._peername then -- nil takes a place in the table as well
+    self._lent, self._sockname, self._peername = false, nil, nil
+  end
   self._reading = false
   handle:open(self)
   if self._unrefed then
@@ -370,7 +375,10 @@ function Socket:_read()
   elseif self._reading then
     return
   end
-  self._reading, self._wantsRead = true, false
+  self._reading = true
+  if self._wantsRead then
+    self._wantsRead = false
+  end
   local leftover = self._leftover
   if leftover then
     self._leftover = false

@@ -4,6 +4,8 @@ local class = require 'moonlatch.class'
 local Readable = require 'moonlatch.stream.readable'
 local Writable = require 'moonlatch.stream.writable'
 
+local type = type
+
 ---@class Duplex : Readable, Writable
 ---@field allowHalfOpen boolean
 ---@overload fun(options?: stream.DuplexOptions): Duplex
@@ -19,8 +21,9 @@ function Duplex:init(options)
   self:_initReadable(options, true)
   self:_initWritable(options, true)
   if options then
-    if options.allowHalfOpen == false then
-      self.allowHalfOpen = false
+    local halfOpen = options.allowHalfOpen
+    if type(halfOpen) == 'boolean' and halfOpen ~= self.allowHalfOpen then
+      self.allowHalfOpen = halfOpen
     end
     self:_closeHalves(options)
     if options.signal then

@@ -109,7 +109,6 @@ end
 
 TLSSocket.encrypted = true
 TLSSocket.authorized = false
-TLSSocket.secureConnecting = true
 TLSSocket._tellsWritten = true
 TLSSocket._established = false   -- the handshake is over
 TLSSocket._released = false      -- the script has been given the socket: its errors are 'error' events
@@ -119,6 +118,20 @@ TLSSocket._renegotiationForbidden = false
 TLSSocket._traced = false
 TLSSocket._told = false          -- the session that 'session' is being emitted with
 TLSSocket._verified = false      -- 'secureConnect' has been emitted; sessions that come earlier wait in _sessions
+
+class.getter(TLSSocket, 'secureConnecting', function(self)
+  return not self._established
+end)
+
+-- Fields of sockets for which there is something to tell; of the others it is known when the handshake is over.
+for _, field in ipairs { 'alpnProtocol', 'npnProtocol', 'servername' } do
+  class.getter(TLSSocket, field, function(self)
+    if self._established then
+      return false
+    end
+    return nil
+  end)
+end
 
 --- What init and the server's quick way share.
 ---@package
@@ -277,13 +290,18 @@ local function secureClient(self)
   end
 end
 
+local function note(self, field, value)
+  if value then
+    self[field] = value
+  end
+end
+
 ---@package
 function TLSSocket:_onHandshake()
   local handle = self._handle
-  self.alpnProtocol = handle:alpnProtocol() or false
-  self.npnProtocol = handle:npnProtocol() or false
-  self.servername = handle:servername() or false
-  self.secureConnecting = false
+  note(self, 'alpnProtocol', handle:alpnProtocol())
+  note(self, 'npnProtocol', handle:npnProtocol())
+  note(self, 'servername', handle:servername())
   self._established = true
   -- The context that SNI chose may have rules of its own.
   if not self._tls.isServer or handle:requestsCertificate() then

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "handle_pipe.h"
@@ -13,6 +14,14 @@ enum { LIST_ON_STACK = 32 };
 
 /* ---- The idle timer ---- */
 
+/* Few connections have one, so it is by itself. */
+struct ml_idle {
+  ev_timer timer;     /* never keeps the loop running */
+  double timeout;     /* seconds */
+  double activity;    /* loop time of the last read or write */
+  size_t queued_then; /* ml_stream_queued when the timer was started, to see a slow write move */
+};
+
 static double loop_time(const struct ml_handle *h)
 {
   return ev_now(ml_loop_ev(h->object.vm->loop));
@@ -20,18 +29,18 @@ static double loop_time(const struct ml_handle *h)
 
 static void start_idle_timer(struct ml_handle *h, double seconds)
 {
-  ev_timer_set(&h->idle, seconds, 0.);
-  h->queued_then = ml_stream_queued(h->stream);
-  ml_loop_timer_start(h->object.vm->loop, &h->idle, false);
+  ev_timer_set(&h->idle->timer, seconds, 0.);
+  h->idle->queued_then = ml_stream_queued(h->stream);
+  ml_loop_timer_start(h->object.vm->loop, &h->idle->timer, false);
 }
 
 /* Something moved. The timer is left to run: when it fires it looks at the time of the last
  * activity, which is cheaper than moving it with each read. */
 void ml_handle_touch(struct ml_handle *h)
 {
-  if (h->timeout == 0) return;
-  h->activity = loop_time(h);
-  if (!ev_is_active(&h->idle)) start_idle_timer(h, h->timeout);
+  if (h->idle == NULL) return;
+  h->idle->activity = loop_time(h);
+  if (!ev_is_active(&h->idle->timer)) start_idle_timer(h, h->idle->timeout);
 }
 
 static void on_idle(struct ev_loop *ev, ev_timer *timer, int revents)
@@ -40,14 +49,22 @@ static void on_idle(struct ev_loop *ev, ev_timer *timer, int revents)
   (void)ev;
   (void)revents;
   ml_loop_timer_stop(h->object.vm->loop, timer, false);
-  double left = h->activity + h->timeout - loop_time(h);
+  double left = h->idle->activity + h->idle->timeout - loop_time(h);
   if (left > 0) {
     start_idle_timer(h, left);
-  } else if (ml_stream_queued(h->stream) != h->queued_then) {
-    start_idle_timer(h, h->timeout); /* a long write is moving, if slowly */
+  } else if (ml_stream_queued(h->stream) != h->idle->queued_then) {
+    start_idle_timer(h, h->idle->timeout); /* a long write is moving, if slowly */
   } else {
     ml_object_emit(&h->object, h->class_id, ML_ON_TIMEOUT);
   }
+}
+
+static void stop_idle_timer(struct ml_handle *h)
+{
+  if (h->idle == NULL) return;
+  ml_loop_timer_stop(h->object.vm->loop, &h->idle->timer, false);
+  free(h->idle);
+  h->idle = NULL;
 }
 
 /* ---- Events ---- */
@@ -164,8 +181,6 @@ struct ml_handle *ml_handle_new(lua_State *L, const char *class_name, enum ml_cl
   h->object.owner = LUA_NOREF;
   h->class_id = class_id;
   h->slot = LUA_NOREF;
-  ev_init(&h->idle, on_idle);
-  h->idle.data = h;
   luaL_getmetatable(L, class_name);
   lua_setmetatable(L, -2);
   return h;
@@ -204,8 +219,7 @@ void ml_handle_attach(struct ml_handle *h, struct ml_stream *stream)
 /* What remains when the stream has gone. */
 static void forget(struct ml_handle *h)
 {
-  ml_loop_timer_stop(h->object.vm->loop, &h->idle, false);
-  h->timeout = 0;
+  stop_idle_timer(h);
   luaL_unref(h->object.vm->L, LUA_REGISTRYINDEX, h->slot);
   h->slot = LUA_NOREF;
   h->pending = false;
@@ -461,13 +475,15 @@ int ml_handle_set_timeout(lua_State *L)
 {
   struct ml_handle *h = ml_object_self(L);
   double ms = luaL_checknumber(L, 2);
-  struct ml_loop *loop = h->object.vm->loop;
-  ml_loop_timer_stop(loop, &h->idle, false);
-  h->timeout = 0;
+  stop_idle_timer(h);
   if (h->stream == NULL || !(ms > 0)) return 0;
-  h->timeout = ms / 1000;
+  h->idle = calloc(1, sizeof *h->idle);
+  if (h->idle == NULL) luaL_error(L, "not enough memory");
+  ev_init(&h->idle->timer, on_idle);
+  h->idle->timer.data = h;
+  h->idle->timeout = ms / 1000;
   /* The loop's idea of now is as old as the tick. */
-  ev_now_update(ml_loop_ev(loop));
+  ev_now_update(ml_loop_ev(h->object.vm->loop));
   ml_handle_touch(h);
   return 0;
 }

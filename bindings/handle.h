@@ -16,12 +16,9 @@ struct ml_handle {
   int slot; /* registry reference for what a pending write writes from; made by the first write */
   bool pending; /* a write is */
   bool unreferenced;
-  ev_timer idle;       /* never keeps the loop running */
-  double timeout;      /* seconds; 0: none */
-  double activity;     /* loop time of the last read or write */
-  size_t queued_then;  /* ml_stream_queued when the timer was started, to see a slow write move */
-  struct ml_pipe *out; /* what is read goes there (handle_pipe.h), or NULL */
-  struct ml_pipe *in;  /* what is written comes from there */
+  struct ml_idle *idle; /* NULL: no timeout is set */
+  struct ml_pipe *out;  /* what is read goes there (handle_pipe.h), or NULL */
+  struct ml_pipe *in;   /* what is written comes from there */
 };
 
 /* The events that a handle's stream must have, with the handle as `user`. They call the Lua

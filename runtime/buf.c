@@ -7,34 +7,38 @@ enum { MIN_CAPACITY = 1024 };
 
 int ml_buf_grow(struct ml_buf *buf, size_t n)
 {
+  struct ml_buf_memory *old = buf->memory;
   size_t size = ml_buf_size(buf);
-  if (n > SIZE_MAX / 2 - size) return -1;
+  if (n > SIZE_MAX / 4 - size) return -1;
   size_t needed = size + n;
 
   /* Moving is cheaper than growing, but only worth it when at least half the memory comes free:
    * otherwise a queue that is drained a little at a time would move its bytes over and over. */
-  if (needed <= buf->capacity && buf->start >= buf->capacity / 2) {
-    memmove(buf->data, buf->data + buf->start, size);
-    buf->start = 0;
-    buf->end = size;
+  if (old && needed <= old->capacity && old->start >= old->capacity / 2) {
+    memmove(old->data, old->data + old->start, size);
+    old->start = 0;
+    old->end = size;
     return 0;
   }
 
-  size_t capacity = buf->capacity > MIN_CAPACITY ? buf->capacity : MIN_CAPACITY;
+  size_t capacity = old ? old->capacity : MIN_CAPACITY;
   while (capacity < needed)
     capacity *= 2;
-  uint8_t *data = malloc(capacity);
-  if (data == NULL) return -1;
-  if (size > 0) memcpy(data, buf->data + buf->start, size);
-  free(buf->data);
-  *buf = (struct ml_buf){.data = data, .start = 0, .end = size, .capacity = capacity};
+  struct ml_buf_memory *memory = malloc(sizeof *memory + capacity);
+  if (memory == NULL) return -1;
+  memory->start = 0;
+  memory->end = size;
+  memory->capacity = capacity;
+  if (size > 0) memcpy(memory->data, ml_buf_data(buf), size);
+  free(old);
+  buf->memory = memory;
   return 0;
 }
 
 void ml_buf_free(struct ml_buf *buf)
 {
-  free(buf->data);
-  *buf = (struct ml_buf){0};
+  free(buf->memory);
+  buf->memory = NULL;
 }
 
 void ml_slices_move(struct ml_slice *slices, size_t n, const uint8_t *from, size_t len,

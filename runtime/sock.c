@@ -43,19 +43,21 @@ bool ml_sock_leave(struct ml_sock *s)
   return false;
 }
 
+static int wanted_events(const struct ml_sock *s)
+{
+  if (s->phase == SOCK_CONNECTING) return EV_WRITE;
+  if (s->phase != SOCK_OPEN) return EV_NONE;
+  return (s->reading ? EV_READ : EV_NONE) | (s->blocked ? EV_WRITE : EV_NONE);
+}
+
 void ml_sock_watch(struct ml_sock *s)
 {
-  struct ml_loop *loop = s->stream.loop;
-  if (s->phase == SOCK_OPEN && s->reading) {
-    ml_loop_io_start(loop, &s->reader, s->ref);
-  } else {
-    ml_loop_io_stop(loop, &s->reader, s->ref);
-  }
-  if (s->phase == SOCK_CONNECTING || (s->phase == SOCK_OPEN && s->blocked)) {
-    ml_loop_io_start(loop, &s->writer, s->ref);
-  } else {
-    ml_loop_io_stop(loop, &s->writer, s->ref);
-  }
+  int wanted = wanted_events(s);
+  if (wanted == (ev_is_active(&s->io) ? s->io.events : EV_NONE)) return;
+  ml_loop_io_stop(s->stream.loop, &s->io, s->ref);
+  if (wanted == EV_NONE) return;
+  ev_io_modify(&s->io, wanted);
+  ml_loop_io_start(s->stream.loop, &s->io, s->ref);
 }
 
 /* ---- Failing ---- */
@@ -185,11 +187,8 @@ static void on_task(struct ml_task *task)
   }
 }
 
-static void on_writable(struct ev_loop *ev, ev_io *io, int revents)
+static void on_writable(struct ml_sock *s)
 {
-  (void)ev;
-  (void)revents;
-  struct ml_sock *s = io->data;
   if (s->phase == SOCK_CONNECTING) {
     ml_sock_finish_connect(s);
     return;
@@ -275,11 +274,8 @@ static void end_of_stream(struct ml_sock *s)
   ml_sock_leave(s);
 }
 
-static void on_readable(struct ev_loop *ev, ev_io *io, int revents)
+static void on_readable(struct ml_sock *s)
 {
-  (void)ev;
-  (void)revents;
-  struct ml_sock *s = io->data;
   struct ml_loop *loop = s->stream.loop;
   uint8_t *buffer = ml_loop_borrow(loop);
   ssize_t n = receive(s, buffer);
@@ -298,6 +294,16 @@ static void on_readable(struct ev_loop *ev, ev_io *io, int revents)
     ml_error_system(&err, number, "read");
     ml_sock_fail(s, &err);
   }
+}
+
+static void on_ready(struct ev_loop *ev, ev_io *io, int events)
+{
+  (void)ev;
+  struct ml_sock *s = io->data;
+  ml_sock_enter(s);
+  if (events & wanted_events(s) & EV_READ) on_readable(s);
+  if (events & wanted_events(s) & EV_WRITE) on_writable(s);
+  ml_sock_leave(s);
 }
 
 static void sock_read_start(struct ml_stream *stream)
@@ -320,8 +326,7 @@ static void sock_ref(struct ml_stream *stream, bool on)
 {
   struct ml_sock *s = sock_of(stream);
   if (s->ref == on) return;
-  ml_loop_io_stop(stream->loop, &s->reader, s->ref);
-  ml_loop_io_stop(stream->loop, &s->writer, s->ref);
+  ml_loop_io_stop(stream->loop, &s->io, s->ref);
   s->ref = on;
   ml_sock_watch(s);
 }
@@ -367,8 +372,7 @@ static void sock_close(struct ml_stream *stream)
   ml_sock_drop_queue(s);
   if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset) discard_input(s);
   ml_task_cancel(&s->task);
-  ml_loop_io_stop(stream->loop, &s->reader, s->ref);
-  ml_loop_io_stop(stream->loop, &s->writer, s->ref);
+  ml_loop_io_stop(stream->loop, &s->io, s->ref);
   if (!linger(s)) close_fd(s);
   s->phase = SOCK_CLOSED;
   free(s->target);
@@ -437,8 +441,8 @@ struct ml_sock *ml_sock_new(struct ml_loop *loop, const struct ml_stream_events 
   s->fd = -1;
   s->restore_flags = -1;
   s->ref = true;
-  ev_init(&s->reader, on_readable);
-  ev_init(&s->writer, on_writable);
+  ev_init(&s->io, on_ready);
+  s->io.data = s;
   return s;
 }
 
@@ -447,8 +451,6 @@ void ml_sock_adopt(struct ml_sock *s, int fd, enum sock_phase phase)
   assert(s->phase == SOCK_IDLE);
   s->fd = fd;
   s->phase = phase;
-  ev_io_set(&s->reader, fd, EV_READ);
-  ev_io_set(&s->writer, fd, EV_WRITE);
-  s->reader.data = s->writer.data = s;
+  ev_io_set(&s->io, fd, EV_NONE);
   ml_sock_watch(s);
 }

@@ -20,12 +20,11 @@ enum sock_output {
   OUTPUT_FINISHED,
 };
 
-enum { SOCK_HELD_INLINE = 2 };
+enum { SOCK_HELD_INLINE = 1 };
 
 struct ml_sock {
   struct ml_stream stream; /* must stay first */
-  ev_io reader;
-  ev_io writer;
+  ev_io io;
   struct ml_task task; /* sends what was gathered; reports a failure that happened inside a call */
 
   /* The output queue: first the copied bytes, then the slices of the write that is pending. */
@@ -46,27 +45,27 @@ struct ml_sock {
 
   int fd;
   int restore_flags; /* F_SETFL value to put back at the close, or -1 */
-  enum sock_phase phase;
-  enum sock_output output;
-  unsigned depth; /* callbacks on the stack */
+  unsigned depth;    /* callbacks on the stack */
+  enum sock_phase phase : 4;
+  enum sock_output output : 4;
 
-  bool ref;
-  bool reading; /* the owner wants on_read */
-  bool ended;   /* the peer's end has been read */
-  bool blocked; /* the kernel refused; wait for it to take more */
-  bool write_pending;
-  bool is_socket;
-  bool is_tcp;
-  bool reset;   /* the close drops the queue */
-  bool linger;  /* the close waits for the peer */
-  bool sealed;  /* the kernel encrypts */
-  bool keep_fd; /* do not close the descriptor */
+  bool ref : 1;
+  bool reading : 1; /* the owner wants on_read */
+  bool ended : 1;   /* the peer's end has been read */
+  bool blocked : 1; /* the kernel refused; wait for it to take more */
+  bool write_pending : 1;
+  bool is_socket : 1;
+  bool is_tcp : 1;
+  bool reset : 1;   /* the close drops the queue */
+  bool linger : 1;  /* the close waits for the peer */
+  bool sealed : 1;  /* the kernel encrypts */
+  bool keep_fd : 1; /* do not close the descriptor */
 };
 
-/* Makes the watchers agree with the state. */
+/* Makes the watcher agree with the state. */
 void ml_sock_watch(struct ml_sock *s);
 
-/* Sets the descriptor and the phase that follows from it; prepares the watchers. */
+/* Sets the descriptor and the phase that follows from it; prepares the watcher. */
 void ml_sock_adopt(struct ml_sock *s, int fd, enum sock_phase phase);
 
 /* Called when the descriptor of a connecting sock is writable: reports on_connect or on_error. */

@@ -197,7 +197,7 @@ void ml_tls_send_chosen_alert(struct ml_tls *tls)
   const size_t size = SSL3_RT_HEADER_LENGTH + 2;
   struct ml_buf *out = &tls->io.out;
   if (!tls->server || ml_tls_hello_decided(tls) || ml_buf_size(out) < size) return;
-  uint8_t *record = out->data + out->end - size;
+  uint8_t *record = ml_buf_tail(out, size);
   if (memcmp(record, fatal_alert, sizeof(fatal_alert)) != 0) return;
   if (memcmp(record + 3, length_and_level, sizeof(length_and_level)) != 0) return;
   record[size - 1] = (uint8_t)tls->pause.alert;

@@ -79,29 +79,27 @@ struct ml_tls {
   struct ml_tls_io io;
   struct ml_buf kept; /* input that outlived the caller's slice; io.in points into it while it is
                          being read */
-  bool reading_kept;
 
   enum ml_tls_state state;
-  bool server;
   uint32_t asks;
-  bool request_cert, reject_unauthorized;
   enum ml_tls_says post_handshake_auth;
-  bool want_sessions, want_keylog;
-  int min_dh_bits;      /* client: refuse less */
-  int small_dh_bits;    /* what was refused; 0: nothing */
-  bool name_used;       /* the name in the ClientHello chose the context */
-  unsigned hello_step;  /* how many of the ClientHello's questions are behind us */
-  bool identity_judged; /* ML_ASK_IDENTITY was answered */
-  bool understudy;      /* not a connection: tls_served.c */
+  int min_dh_bits;     /* client: refuse less */
+  int small_dh_bits;   /* what was refused; 0: nothing */
+  unsigned hello_step; /* how many of the ClientHello's questions are behind us */
+  bool server, request_cert, reject_unauthorized, want_sessions, want_keylog;
+  bool reading_kept;
+  bool name_used;            /* the name in the ClientHello chose the context */
+  bool identity_judged;      /* ML_ASK_IDENTITY was answered */
+  bool understudy;           /* not a connection: tls_served.c */
+  bool calling;              /* the owner is being asked for a key within a call of OpenSSL's */
+  struct ml_tls_offer offer; /* server; for the error message, should it come to it */
 
   struct ml_tls_context *context;         /* in use */
   struct ml_tls_context *initial_context; /* whose ticket keys are used (SSL_set_SSL_CTX(3)) */
   char *servername;                       /* NULL: none */
   struct ml_tls_bytes hello;              /* the ClientHello, while it is of use */
-  struct ml_tls_offer offer;              /* server; for the error message, should it come to it */
   struct ml_tls_protocols protocols;
   struct ml_tls_psk_state *psk; /* tls_psk.c; NULL: the owner has no keys */
-  bool calling;                 /* the owner is being asked for a key within a call of OpenSSL's */
 
   SSL_SESSION *earlier; /* what the client came with; on a server, the answer to ML_ASK_SESSION.
                            Until the handshake is over, as the next two. */

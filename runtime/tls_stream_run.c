@@ -49,7 +49,7 @@ int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err)
   if (result == ML_DONE) {
     /* The memory serves the next records of this run; settle() gives it back. */
     *out = s->flying;
-    out->start = out->end = 0;
+    ml_buf_clear(out);
     s->flying = (struct ml_buf){0};
     return all_down(s);
   }

@@ -557,7 +557,7 @@ static void add_extension(struct ml_buf *hello, const void *bytes, size_t len)
 {
   assert_non_null(ml_buf_reserve(hello, len));
   ml_buf_commit(hello, len);
-  uint8_t *record = hello->data + hello->start;
+  uint8_t *record = ml_buf_tail(hello, ml_buf_size(hello));
   size_t at = extensions_at(record);
   memmove(record + at + 2 + len, record + at + 2, ml_buf_size(hello) - len - at - 2);
   memcpy(record + at + 2, bytes, len);
@@ -686,7 +686,7 @@ static void check_second_hello(bool ask, const char *change)
   (void)carry(pair.server, pair.client, 0, &pair.client_result);
   struct ml_buf *second = ml_tls_output(pair.client);
   if (change) {
-    uint8_t *name = memmem(second->data + second->start, ml_buf_size(second), "alpha.test", 10);
+    uint8_t *name = memmem(ml_buf_data(second), ml_buf_size(second), "alpha.test", 10);
     assert_non_null(name);
     memcpy(name, change, 10);
     expect_refused_hello(pair.server, second, SSL_AD_ILLEGAL_PARAMETER);

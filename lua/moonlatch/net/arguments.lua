@@ -2,7 +2,7 @@
 
 local errors = require 'moonlatch.errors'
 
-local type, select, tonumber = type, select, tonumber
+local type, select, tonumber, pairs, ipairs = type, select, tonumber, pairs, ipairs
 local isCallable = errors.validate.isCallable
 
 local arguments = {}
@@ -54,6 +54,52 @@ local arguments = {}
 ---@field fd? integer                   a descriptor that is bound already
 ---@field handle? net.Server            one that listens already: both do from then on
 ---@field signal? AbortSignal           closes the server
+
+local function checkSocketOptions(options)
+  for _, name in ipairs { 'objectMode', 'readableObjectMode', 'writableObjectMode' } do
+    if options[name] then
+      error(errors.argValue('options.' .. name, options[name], 'is not supported'), 0)
+    end
+  end
+  if options.handle ~= nil and type(options.handle) ~= 'userdata' then
+    error(errors.argType('options.handle', 'Handle', options.handle), 0)
+  end
+  if options.fd ~= nil then
+    errors.validate.integer(options.fd, 'options.fd', 0, 2147483647)
+  end
+end
+
+--- The options of a socket, or a descriptor, checked and copied, so that what is set in them does not show.
+---@param options any
+---@return net.SocketOptions
+function arguments.socketOptions(options)
+  if type(options) == 'number' then
+    options = { fd = options }
+  elseif options ~= nil then
+    errors.validate.table(options, 'options')
+  end
+  local copy = {}
+  for key, value in pairs(options or {}) do
+    copy[key] = value
+  end
+  checkSocketOptions(copy)
+  return copy
+end
+
+--- Where the bytes of `onread` go: the callback, and the most it takes at a time. False when it is none.
+---@param onread any
+---@return { callback: function, size: integer }|false
+function arguments.onread(onread)
+  if type(onread) ~= 'table' or type(onread.callback) ~= 'function' then
+    return false
+  end
+  local buffer = onread.buffer
+  if type(buffer) == 'function' then
+    buffer = buffer()
+  end
+  local size = type(buffer) == 'string' and #buffer or tonumber(buffer)
+  return { callback = onread.callback, size = size and size >= 1 and size or 65536 }
+end
 
 -- What net.setDefaultAutoSelectFamily and its kin change.
 arguments.autoSelectFamily = true

@@ -16,7 +16,7 @@ local nop = require('moonlatch.stream.write_buffer').nop
 local setImmediate = require('moonlatch.immediate').setImmediate
 require 'moonlatch.net.handlers'
 
-local type, pairs, ipairs, tonumber = type, pairs, ipairs, tonumber
+local type = type
 local nextTick = tick.nextTick
 local codes, validate = errors.codes, errors.validate
 local Duplex = stream.Duplex
@@ -46,7 +46,7 @@ Socket._readsContinuously = true
 -- Fields that most sockets never set. Those of every chunk are set by init, which makes reading them cheaper. A table
 -- of up to 16 fields takes half of what one of 17 does, and a script has some of its own to add.
 Socket.allowHalfOpen = false
-Socket._onread = false          -- see onreadOption
+Socket._onread = false          -- see arguments.onread
 Socket._wantsRead = false       -- _read was called before there was something to read from
 Socket._leftover = false        -- what the `onread` callback did not take
 Socket._writeCallback = false   -- of the write that is pending
@@ -61,31 +61,6 @@ Socket._attempts = false
 Socket._pendingStart = false
 Socket._server = false
 Socket._resetAndClosing = false
-
-local function checkOptions(options)
-  for _, name in ipairs { 'objectMode', 'readableObjectMode', 'writableObjectMode' } do
-    if options[name] then
-      error(errors.argValue('options.' .. name, options[name], 'is not supported'), 0)
-    end
-  end
-  if options.fd ~= nil then
-    validate.integer(options.fd, 'options.fd', 0, 2147483647)
-  end
-end
-
--- Copies what the script gave, so that what we set does not show.
-local function copyOptions(options)
-  if type(options) == 'number' then
-    options = { fd = options }
-  elseif options ~= nil then
-    validate.table(options, 'options')
-  end
-  local copy = {}
-  for key, value in pairs(options or {}) do
-    copy[key] = value
-  end
-  return copy
-end
 
 local function openDescriptor(fd)
   local handle, err = native.sock(fd)
@@ -112,26 +87,12 @@ local function writeAfterFin(self, chunk, encoding, callback)
   return false
 end
 
--- Where the bytes of `onread` go: the callback, and the most it takes at a time.
-local function onreadOption(onread)
-  if type(onread) ~= 'table' or type(onread.callback) ~= 'function' then
-    return false
-  end
-  local buffer = onread.buffer
-  if type(buffer) == 'function' then
-    buffer = buffer()
-  end
-  local size = type(buffer) == 'string' and #buffer or tonumber(buffer)
-  return { callback = onread.callback, size = size and size >= 1 and size or 65536 }
-end
-
 ---@param options? net.SocketOptions|integer  or a descriptor
 ---@source Node.js net.Socket
 function Socket:init(options)
-  options = copyOptions(options)
-  checkOptions(options)
+  options = arguments.socketOptions(options)
   local keepAliveDelay = arguments.keepAliveDelay(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay')
-  self._onread = onreadOption(options.onread)
+  self._onread = arguments.onread(options.onread)
   self:_setUp(Socket._streamOptions(options))
   if options.noDelay then
     self._noDelay = true
@@ -251,7 +212,7 @@ function Socket:connect(...)
   local options, callback = arguments.normalize(...)
   checkTarget(options)
   if options.onread ~= nil then
-    self._onread = onreadOption(options.onread)
+    self._onread = arguments.onread(options.onread)
   end
   if options.noDelay then
     self:setNoDelay(true)

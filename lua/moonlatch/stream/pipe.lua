@@ -105,7 +105,7 @@ end
 
 ---@return moonlatch.stream.Pipe
 local function connect(src, dest, endDest)
-  local rs = src._readableState
+  local rs, ws = src._readableState, dest._writableState
   local pipe = {}
   local cleanedUp = false
 
@@ -123,7 +123,9 @@ local function connect(src, dest, endDest)
     end
   end
   local function onData(chunk)
-    if dest:write(chunk) == false then
+    -- Bytes are no text in dest's encoding.
+    local isBytes = ws and ws.defaultEncoding ~= 'utf8' and not rs.encoding and not rs.objectMode
+    if dest:write(chunk, isBytes and 'buffer' or nil) == false then
       pause()
     end
   end
@@ -166,7 +168,7 @@ return function(Readable)
   ---@return table dest
   ---@source Node.js readable.pipe()
   function Readable:pipe(dest, options)
-    if type(dest) ~= 'table' or not dest.on or not dest.write then
+    if type(dest) ~= 'table' or not dest.on or type(dest.write) ~= 'function' then
       error(errors.argType('dest', 'Writable', dest), 0)
     end
     errors.validate.options(options)

@@ -156,13 +156,22 @@ function Pipeline:consume(src, consumer)
   end)()
 end
 
-local function toStream(stage, index)
-  if isStream(stage) then
-    return stage
-  elseif index == 1 and (type(stage) == 'table' or errors.validate.isCallable(stage)) then
-    return Readable.from(stage)
+-- Raises before anything has been done to any of them.
+local function checkStages(streams)
+  for index, stage in ipairs(streams) do
+    local fit
+    if isStream(stage) then
+      fit = (index == 1 or finishedModule.isWritableStream(stage))
+        and (index == #streams or finishedModule.isReadableStream(stage))
+    elseif index == 1 then
+      fit = type(stage) == 'table' and class.of(stage) == nil or errors.validate.isCallable(stage)
+    else
+      fit = type(stage) == 'function'
+    end
+    if not fit then
+      error(errors.argType(('streams[%d]'):format(index), { 'Stream', 'function' }, stage), 0)
+    end
   end
-  error(errors.argType(('streams[%d]'):format(index), { 'Stream', 'function' }, stage), 0)
 end
 
 function Pipeline:addStage(index, previous)
@@ -179,7 +188,7 @@ function Pipeline:addStage(index, previous)
     self:watchErrors(stage, false)
     return stage
   end
-  local stream = toStream(stage, index)
+  local stream = isStream(stage) and stage or Readable.from(stage)
   local endDest = not isLast or self.options['end'] ~= false
   if endDest then
     self:guard(stream, not isLast, index > 1, isLast)
@@ -235,6 +244,7 @@ local function readArguments(arguments)
   if #streams < 2 then
     error(codes.ERR_MISSING_ARGS('streams'), 0)
   end
+  checkStages(streams)
   return streams, options
 end
 

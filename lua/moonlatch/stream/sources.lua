@@ -1,5 +1,6 @@
 --- Readables made from other things, and a Readable as something to iterate over.
 
+local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
 local await = require 'moonlatch.await'
 local destroy = require 'moonlatch.stream.destroy'
@@ -8,13 +9,15 @@ local type, pairs, xpcall, wrap = type, pairs, xpcall, coroutine.wrap
 
 -- An iterator over what Readable.from takes.
 local function iteratorOf(source)
-  if type(source) == 'function' then
+  if type(source) == 'table' and type(source.chunks) == 'function' then
+    return (source:chunks())
+  elseif type(source) == 'function' then
     return source
   elseif errors.validate.isCallable(source) then
     return function()
       return source()
     end
-  elseif type(source) ~= 'table' then
+  elseif type(source) ~= 'table' or class.of(source) then
     error(errors.argType('iterable', { 'table', 'function', 'string' }, source), 0)
   end
   local i = 0
@@ -110,9 +113,9 @@ local function iterate(stream, options)
 end
 
 return function(Readable)
-  --- A Readable that gives the members of a sequence, what an iterator function returns until nil, or one
-  --- string. In object mode unless the options say otherwise. The iterator runs in a coroutine: it may
-  --- wait for events.
+  --- A Readable that gives the members of a sequence, what an iterator function returns until nil, the chunks of
+  --- another stream, or one string. In object mode unless the options say otherwise. The iterator runs in a coroutine:
+  --- it may wait for events.
   ---@param source table|function|string
   ---@param options? stream.ReadableOptions
   ---@return Readable
@@ -149,10 +152,15 @@ return function(Readable)
 
   --- Makes this stream give what an old-style stream (one with 'data' events and perhaps pause and
   --- resume) emits.
+  ---
+  --- Raises ERR_INVALID_ARG_TYPE for what emits nothing.
   ---@param stream table
   ---@return self
   ---@source Node.js readable.wrap()
   function Readable:wrap(stream)
+    if type(stream) ~= 'table' or type(stream.on) ~= 'function' then
+      error(errors.argType('stream', 'Stream', stream), 0)
+    end
     local paused = false
     stream:on('data', function(chunk)
       if not self:push(chunk) and stream.pause then

@@ -175,7 +175,7 @@ function Carrier:close(err)
   self.closed = true
   local stream, unsent = self.stream, self.relay:release()
   if unsent and stream.writable then
-    stream:write(unsent)
+    stream:write(unsent, 'buffer')
   end
   if self.closeError == nil and self.finishing and self.socket.readableEnded then
     destroyWhenOver(stream)
@@ -187,7 +187,8 @@ end
 native.handlers('relay', {
   outgoing = function(carrier, bytes)
     local stream = carrier.stream
-    local ok, err = xpcall(stream.write, errors.from, stream, bytes, carrier.onWritten)
+    -- Bytes, whatever encoding the stream expects of text.
+    local ok, err = xpcall(stream.write, errors.from, stream, bytes, 'buffer', carrier.onWritten)
     if not ok then
       fail(carrier, err)
     end

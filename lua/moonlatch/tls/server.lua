@@ -10,6 +10,7 @@ local shared = require 'moonlatch.cluster.tickets'
 local ticketKeys = require 'moonlatch.tls.ticket_keys'
 local psk = require 'moonlatch.tls.psk'
 local TLSSocket = require 'moonlatch.tls.socket'
+local checkStream = require('moonlatch.tls.wrap').check
 local tls = require 'moonlatch.tls.namespace'
 
 local codes = errors.codes
@@ -147,6 +148,7 @@ function Server:emit(name, ...)
     return net.Server.emit(self, name, ...)
   end
   local plain, seen = (...), false
+  checkStream(plain)
   nextTick(function()
     if not seen then
       plain:destroy() -- a listener raised: nobody is going to look after the socket

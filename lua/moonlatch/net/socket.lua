@@ -54,7 +54,6 @@ Socket._finalCallback = false   -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
 Socket._pendingFinal = false    -- ended before the connection was there
-Socket._tellsWritten = false    -- a write's callback, if it has one, comes when the data has left
 Socket._waiting = false         -- the timer of setTimeout while there is no handle
 Socket._lent = false            -- TLS stands on the handle
 Socket._attempts = false
@@ -386,7 +385,8 @@ function Socket:_send(data, callback)
     callback(codes.ERR_SOCKET_CLOSED())
     return
   end
-  local done, err = handle:write(data, self._tellsWritten and self._writableState.writecb ~= nop)
+  -- TLS keeps what it is given until the tick ends: a write's callback, if it has one, is to come after that.
+  local done, err = handle:write(data, self._writableState.writecb ~= nop)
   if done then
     callback()
   elseif done == false then

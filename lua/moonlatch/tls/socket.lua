@@ -109,7 +109,6 @@ end
 
 TLSSocket.encrypted = true
 TLSSocket.authorized = false
-TLSSocket._tellsWritten = true
 TLSSocket._established = false   -- the handshake is over
 TLSSocket._released = false      -- the script has been given the socket: its errors are 'error' events
 TLSSocket._reported = false      -- the server has been told of the failure

@@ -417,6 +417,9 @@ function Socket:_final(callback)
     self._pendingFinal = callback
     return
   elseif not self._handle then
+    if not self._lent then
+      self._pendingFinal = nop -- over for the script; the peer hears of it should there be one
+    end
     callback()
     return
   end

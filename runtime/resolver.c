@@ -240,8 +240,10 @@ static int family_to_ask(const struct ml_query *query)
   if ((query->hints & ML_LOOKUP_ADDRCONFIG) && !within(query->host, "localhost")) {
     bool have4, have6;
     configured_families(&have4, &have6);
-    want4 = want4 && have4;
-    want6 = want6 && have6;
+    /* Without any, names of the hosts file are still of use. getaddrinfo(3) thinks so too. */
+    bool without_network = query->family == 0 && !have4 && !have6;
+    want4 = want4 && (have4 || without_network);
+    want6 = want6 && (have6 || without_network);
   }
   if (want4) return want6 ? AF_UNSPEC : AF_INET;
   return want6 ? AF_INET6 : -1;

@@ -29,8 +29,8 @@ struct ml_resolver_options {
 
 /* Restrictions on ml_resolver_lookup, as getaddrinfo(3) has them. */
 enum {
-  ML_LOOKUP_ADDRCONFIG =
-      1 << 0, /* only families of which this machine has a non-loopback address */
+  ML_LOOKUP_ADDRCONFIG = 1 << 0, /* only families of which this machine has a non-loopback address;
+                                    any family, where it has none at all and none is asked for */
   ML_LOOKUP_V4MAPPED =
       1 << 1,             /* family 6: when there is no IPv6 address, IPv4 ones as ::ffff:a.b.c.d */
   ML_LOOKUP_ALL = 1 << 2, /* with V4MAPPED: both, IPv6 first */

@@ -1,6 +1,7 @@
 local moonlatch = require 'moonlatch'
 local dns = require 'dns'
 local process = require 'process'
+local program = require 'spec.support.program'
 
 --- Calls start(callback), runs the loop until nothing is left that keeps it open, and returns what the
 --- callback got. It must have been called once, and not before `start` returned.
@@ -227,6 +228,40 @@ describe('dns with a server of its own', function()
     assert.equal(6, family)
     local _, list = lookup('both.test', { family = 6, hints = dns.V4MAPPED + dns.ALL, all = true })
     assert.same({ { address = '::1', family = 6 }, { address = '::ffff:127.0.0.2', family = 6 } }, list)
+  end)
+
+  it('asks for families that there are addresses of here when the hints say so', function()
+    -- Those of loopback interfaces do not count.
+    local configured = {}
+    for interface, kind in program.shell('ip -o addr').out:gmatch('%d+: (%S+)%s+(inet6?) ') do
+      if interface ~= 'lo' then
+        configured[kind == 'inet' and 4 or 6] = true
+      end
+    end
+    local expected = {}
+    for _, family in ipairs { 4, 6 } do
+      if configured[family] or not next(configured) then
+        expected[#expected + 1] = family
+      end
+    end
+    local _, list = lookup('both.test', { all = true, hints = dns.ADDRCONFIG, order = 'ipv4first' })
+    local families = {}
+    for i, entry in ipairs(list) do
+      families[i] = entry.family
+    end
+    assert.same(expected, families)
+    assert.is_nil((lookup('localhost', { hints = dns.ADDRCONFIG, family = 4 })))
+  end)
+
+  it('looks names up within the time that the environment gives (resolv.conf(5))', function()
+    local outcome = program.eval(([[
+      local dns = require 'dns'
+      dns.setServers { '127.0.0.1:%s' }
+      dns.lookup('silent.test', function(err) print(err.code, err.syscall, err.hostname) end)
+      dns.lookup('four.test', function(err, address) print(err, address ~= nil) end)]]):format(port),
+      { env = { RES_OPTIONS = 'timeout:1 attempts:1' } })
+    assert.equal('nil\ttrue\nEAI_AGAIN\tgetaddrinfo\tsilent.test\n', outcome.out)
+    assert.equal('', outcome.err)
   end)
 
   it('says that a server that fails is worth another try', function()

@@ -1,5 +1,7 @@
 /* The resolver against the hosts file and a DNS server of its own on loopback; nothing here leaves
  * the machine. */
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -80,6 +82,22 @@ static void be_impatient(struct fixture *f)
 {
   ml_resolver_free(f->resolver);
   open_resolver(f, 50);
+}
+
+/* Interfaces, in place of libc's: a test says which the machine has. */
+static struct sockaddr_in6 own_v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+static struct ifaddrs loopback = {.ifa_addr = (void *)&own_v6, .ifa_flags = IFF_LOOPBACK};
+static struct ifaddrs *interfaces = &loopback;
+
+int getifaddrs(struct ifaddrs **list)
+{
+  *list = interfaces;
+  return 0;
+}
+
+void freeifaddrs(struct ifaddrs *list)
+{
+  (void)list;
 }
 
 static int setup(void **state)
@@ -195,6 +213,34 @@ static void lookup_asks_for_the_families_wanted(void **state)
   lookup(f, "both.test", 6, 0);
   expect_answers(f, 1, "::1", NULL);
   assert_int_equal(f->out.ttl[0], 61);
+}
+
+static void addrconfig_asks_for_families_that_are_configured(void **state)
+{
+  struct fixture *f = *state;
+  struct sockaddr_in v4 = {.sin_family = AF_INET};
+  struct ifaddrs loopback4 = {
+      .ifa_next = &loopback, .ifa_addr = (void *)&v4, .ifa_flags = IFF_LOOPBACK};
+  struct ifaddrs bare = {.ifa_next = &loopback4};
+  struct ifaddrs net4 = {.ifa_next = &bare, .ifa_addr = (void *)&v4};
+  struct ifaddrs net6 = {.ifa_next = &bare, .ifa_addr = (void *)&own_v6};
+  interfaces = &net4;
+  lookup(f, "both.test", 0, ML_LOOKUP_ADDRCONFIG);
+  expect_answers(f, 1, "127.0.0.2", NULL);
+  lookup(f, "both.test", 6, ML_LOOKUP_ADDRCONFIG);
+  expect_failure(f, "ENOTFOUND", "getaddrinfo ENOTFOUND both.test");
+  interfaces = &net6;
+  lookup(f, "both.test", 0, ML_LOOKUP_ADDRCONFIG);
+  expect_answers(f, 1, "::1", NULL);
+  lookup(f, "both.test", 4, ML_LOOKUP_ADDRCONFIG);
+  expect_failure(f, "ENOTFOUND", "getaddrinfo ENOTFOUND both.test");
+  /* A machine without a network still has names, in its hosts file. */
+  interfaces = &bare;
+  lookup(f, "both.test", 0, ML_LOOKUP_ADDRCONFIG);
+  assert_int_equal(f->out.n, 2);
+  lookup(f, "both.test", 4, ML_LOOKUP_ADDRCONFIG);
+  expect_failure(f, "ENOTFOUND", "getaddrinfo ENOTFOUND both.test");
+  interfaces = &loopback;
 }
 
 static void v4mapped_stands_in_for_missing_ipv6(void **state)
@@ -389,6 +435,7 @@ int main(void)
       TEST(a_literal_is_its_own_answer),
       TEST(names_below_invalid_and_no_name_at_all_are_not_asked_for),
       TEST(lookup_asks_for_the_families_wanted),
+      TEST(addrconfig_asks_for_families_that_are_configured),
       TEST(v4mapped_stands_in_for_missing_ipv6),
       TEST(failures_of_the_dns_have_getaddrinfos_names),
       TEST(resolve_gives_records_in_order_with_their_ttl),

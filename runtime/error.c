@@ -321,3 +321,8 @@ bool ml_alert_is_error(int alert)
     if (alerts[i].number == alert) return !alerts[i].no_error;
   return false;
 }
+
+void ml_error_clear_openssl(void)
+{
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}

@@ -94,4 +94,9 @@ const char *ml_alert_name(int alert);
 /* One of the error alerts of RFC 8446, 6.2: it ends a handshake, and its number is still in use. */
 bool ml_alert_is_error(int alert);
 
+/* ERR_clear_error(3), as is due before each call whose failure is to be told. It goes through all
+ * the queue's places, which costs more than to see that they are empty, as they nearly always are.
+ */
+void ml_error_clear_openssl(void);
+
 #endif

@@ -50,7 +50,7 @@ static void forget_exchange(struct ml_tls *tls)
   EVP_PKEY *key;
   if (SSL_get_tmp_key(awake(tls), &key) == 1) wipe(key);
   if (tls->server && SSL_get_peer_tmp_key(awake(tls), &key) == 1) wipe(key);
-  ERR_clear_error();
+  ml_error_clear_openssl();
 }
 
 void ml_tls_after_open(struct ml_tls *tls)
@@ -166,7 +166,7 @@ static int refuse(struct ml_tls *tls, struct ml_error *err)
     ml_error_misuse(err, "ERR_TLS_INVALID_STATE", "TLS socket connection must be open and idle");
     return -1;
   }
-  ERR_clear_error();
+  ml_error_clear_openssl();
   bool insecure =
       SSL_version(awake(tls)) < TLS1_3_VERSION && !SSL_get_secure_renegotiation_support(awake(tls));
   if (insecure) ERR_raise(ERR_LIB_SSL, SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED);

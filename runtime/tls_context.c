@@ -358,7 +358,7 @@ static int set_groups(const struct ml_tls_context *context, const struct ml_tls_
 int ml_tls_context_apply(const struct ml_tls_context *context, const struct ml_tls_context *before,
                          SSL *ssl, uint8_t policy, struct ml_error *err)
 {
-  ERR_clear_error();
+  ml_error_clear_openssl();
   SSL_CTX *ctx = context->ssl;
   if (set_session_id_context(context, ssl, policy) != 1) goto fail;
   if (SSL_get_SSL_CTX(ssl) == ctx) return 0;

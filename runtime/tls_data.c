@@ -38,6 +38,13 @@ static enum ml_tls_result after_record(struct ml_tls *tls, size_t input_before)
   return ++tls->after.burst < BURST || tls->io.in_len == 0 ? ML_TLS_OK : ML_TLS_AGAIN;
 }
 
+/* Whether OpenSSL has nothing to read and nothing else to do: asking costs as much as a record. */
+static bool is_dry(struct ml_tls *tls)
+{
+  return tls->io.in_len == 0 && tls->state == ML_TLS_OPEN && !ml_tls_unsettled(tls) &&
+         SSL_has_pending(awake(tls)) == 0 && !SSL_in_init(awake(tls));
+}
+
 enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done)
 {
   for (;;) {
@@ -49,7 +56,7 @@ enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t si
     enum ml_tls_result result;
     size_t input = tls->io.in_len;
     tls->io.portion = ML_IO_RECORD;
-    ERR_clear_error();
+    ml_error_clear_openssl();
     int ok = SSL_read_ex(awake(tls), buffer, size, done);
     tls->io.portion = ML_IO_ALL;
     switch (ok == 1 ? SSL_ERROR_NONE : SSL_get_error(awake(tls), ok)) {
@@ -91,6 +98,7 @@ enum ml_tls_result ml_tls_read(struct ml_tls *tls, uint8_t *buffer, size_t size,
   }
   if (tls->state == ML_TLS_PEER_CLOSED || tls->state == ML_TLS_CLOSED) return ML_TLS_END;
   if (tls->pause.phase == ML_PAUSE_ASKED) return ML_TLS_ASK;
+  if (is_dry(tls)) return ml_tls_answer_update(tls) == ML_TLS_OK ? ML_TLS_WANT_INPUT : ML_TLS_ERROR;
   return ml_tls_receive(tls, buffer, size, done);
 }
 
@@ -114,7 +122,7 @@ enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t 
   /* Room for all records at once: growing step by step copies what is there again and again. When
    * memory is short the BIO says so. */
   (void)!ml_buf_reserve(&tls->io.out, len + (len / RECORD_SIZE + 1) * RECORD_OVERHEAD);
-  ERR_clear_error();
+  ml_error_clear_openssl();
   while (*done < len) {
     size_t n = 0;
     int ok = SSL_write_ex(awake(tls), data + *done, len - *done, &n);
@@ -129,7 +137,7 @@ enum ml_tls_result ml_tls_write(struct ml_tls *tls, const uint8_t *data, size_t 
 /* A message that came in part keeps OpenSSL "in init", where SSL_shutdown(3) is refused. */
 static enum ml_tls_result finish_message(struct ml_tls *tls)
 {
-  ERR_clear_error();
+  ml_error_clear_openssl();
   int ok = SSL_do_handshake(awake(tls));
   if (ok == 1) return ML_TLS_OK;
   return SSL_get_error(awake(tls), ok) == SSL_ERROR_WANT_READ ? ML_TLS_WANT_INPUT
@@ -145,9 +153,9 @@ enum ml_tls_result ml_tls_close(struct ml_tls *tls)
     enum ml_tls_result result = finish_message(tls);
     if (result != ML_TLS_OK) return result;
   }
-  ERR_clear_error();
+  ml_error_clear_openssl();
   (void)SSL_shutdown(awake(tls)); /* writes our close_notify; the peer's is the reader's business */
-  ERR_clear_error();
+  ml_error_clear_openssl();
   ml_tls_set_state(tls, tls->state == ML_TLS_PEER_CLOSED ? ML_TLS_CLOSED : ML_TLS_SELF_CLOSED);
   return ML_TLS_OK;
 }

@@ -103,7 +103,7 @@ enum ml_tls_result ml_tls_fail_with(struct ml_tls *tls, const struct ml_error *e
     tls->error->alert_from = tls->alert_from;
     tls->error->alert = tls->alert;
   }
-  ERR_clear_error();
+  ml_error_clear_openssl();
   ml_tls_set_state(tls, ML_TLS_FAILED);
   return ML_TLS_ERROR;
 }
@@ -203,7 +203,7 @@ static struct ml_tls *allocate(struct ml_tls_context *context, const struct ml_t
 int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
                const struct ml_tls_options *options, struct ml_error *err)
 {
-  ERR_clear_error();
+  ml_error_clear_openssl();
   struct ml_tls *tls = allocate(context, options);
   if (!tls) {
     ml_error_system(err, ENOMEM, "malloc");
@@ -414,7 +414,7 @@ static enum ml_tls_result fail_disconnected(struct ml_tls *tls)
 
 static enum ml_tls_result advance(struct ml_tls *tls)
 {
-  ERR_clear_error();
+  ml_error_clear_openssl();
   ml_tls_npn_arm(tls);
   int done = SSL_do_handshake(awake(tls));
   int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(awake(tls), done);

@@ -185,10 +185,10 @@ bool ml_tls_offload_key(struct ml_tls *tls, struct ml_tls_seal *seal)
               ml_buf_size(&tls->io.out) == 0 && tls->after.update == ML_UPDATE_NONE &&
               SSL_get_key_update_type(awake(tls)) == SSL_KEY_UPDATE_NONE;
   if (!idle) return false;
-  ERR_clear_error();
+  ml_error_clear_openssl();
   if (sized_as_usual(tls) && derive(tls->offload, SSL_get_current_cipher(awake(tls)), seal) == 0)
     return true;
-  ERR_clear_error();
+  ml_error_clear_openssl();
   ml_tls_offload_free(tls);
   return false;
 }

@@ -17,7 +17,7 @@ static int fail_state(struct ml_error *err)
 
 static enum ml_tls_result write_update(struct ml_tls *tls, int type)
 {
-  ERR_clear_error();
+  ml_error_clear_openssl();
   if (SSL_key_update(awake(tls), type) == 1 && SSL_do_handshake(awake(tls)) == 1) return ML_TLS_OK;
   return ml_tls_fail(tls);
 }
@@ -43,7 +43,7 @@ int ml_tls_update_keys(struct ml_tls *tls, bool peers, struct ml_error *err)
   if (tls->state < ML_TLS_OPEN || tls->state > ML_TLS_PEER_CLOSED) return fail_state(err);
   if (ml_tls_offload_refuse(tls, err) != 0) return -1;
   if (SSL_version(awake(tls)) < TLS1_3_VERSION) {
-    ERR_clear_error();
+    ml_error_clear_openssl();
     ERR_raise(ERR_LIB_SSL, SSL_R_WRONG_SSL_VERSION);
     ml_error_openssl(err, "the keys cannot be exchanged");
     return -1;
@@ -93,7 +93,7 @@ int ml_tls_request_certificate(struct ml_tls *tls, enum ml_tls_says reject_unaut
       tls->reject_unauthorized = reject_unauthorized == ML_SAYS_YES;
     ml_tls_demand_certificate(tls);
   }
-  ERR_clear_error();
+  ml_error_clear_openssl();
   if (SSL_verify_client_post_handshake(awake(tls)) != 1)
     return restore(tls, requested, rejecting, err);
   tls->after.wish = ML_WISH_NONE;

@@ -1,4 +1,4 @@
-/* The program's TLS13-KDF against OpenSSL's own. */
+/* The program's TLS13-KDF and TLS1-PRF against OpenSSL's own. */
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
@@ -155,12 +155,93 @@ static void it_agrees_with_the_rfc(void **state)
   EVP_KDF_free(kdf);
 }
 
+/* ---- TLS 1.2 ---- */
+
+struct prf_input {
+  const char *digest;
+  const unsigned char *secret, *seed;
+  size_t secret_len, seed_len[3]; /* parts of the seed, one behind the other */
+};
+
+static int derive_prf(const char *provider, const struct prf_input *in, unsigned char *out,
+                      size_t len)
+{
+  OSSL_PARAM params[8];
+  int n = 0;
+  const unsigned char *seed = in->seed;
+  params[n++] =
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)in->digest, 0);
+  if (in->secret)
+    params[n++] = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET,
+                                                    (void *)(uintptr_t)in->secret, in->secret_len);
+  for (int i = 0; i < 3; seed += in->seed_len[i++])
+    params[n++] = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, (void *)(uintptr_t)seed,
+                                                    in->seed_len[i]);
+  params[n] = OSSL_PARAM_construct_end();
+  EVP_KDF *kdf = EVP_KDF_fetch(NULL, "TLS1-PRF", provider);
+  assert_non_null(kdf);
+  EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(kdf);
+  assert_non_null(ctx);
+  int ok = EVP_KDF_derive(ctx, out, len, params);
+  EVP_KDF_CTX_free(ctx);
+  EVP_KDF_free(kdf);
+  return ok;
+}
+
+static void compare_prf(const struct prf_input *in, size_t len)
+{
+  unsigned char ours[512] = {0}, theirs[512] = {0};
+  int expected = derive_prf(THEIRS, in, theirs, len);
+  assert_int_equal(derive_prf(OURS, in, ours, len) > 0, expected > 0);
+  if (expected > 0) assert_memory_equal(ours, theirs, len);
+}
+
+static void it_is_the_prf_of_tls_1_2_too(void **state)
+{
+  (void)state;
+  static const char *const digests[] = {"SHA256", "SHA384", "SHA2-256", "SHA2-384"};
+  unsigned char bytes[512];
+  for (int round = 0; round < 2000; round++) {
+    assert_int_equal(RAND_bytes(bytes, sizeof(bytes)), 1);
+    struct prf_input in = {.digest = digests[round % 4],
+                           .secret = bytes + 16,
+                           .seed = bytes + 200,
+                           .secret_len = bytes[0] % 130 + 1u,
+                           .seed_len = {bytes[1] % 20 + 1u, bytes[2] % 64, bytes[3] % 64}};
+    compare_prf(&in, bytes[4] + 1u);
+  }
+}
+
+static void older_prfs_and_odd_requests_are_openssls_own_business(void **state)
+{
+  (void)state;
+  unsigned char bytes[512] = {1, 2, 3};
+  struct prf_input in = {.digest = "MD5-SHA1",
+                         .secret = bytes,
+                         .seed = bytes,
+                         .secret_len = 48,
+                         .seed_len = {13, 32, 32}};
+  compare_prf(&in, 104);
+  in.digest = "SHA512";
+  compare_prf(&in, 104);
+  in.digest = "SHA256";
+  in.seed_len[1] = in.seed_len[2] = 200;
+  compare_prf(&in, 104);
+  in.seed_len[0] = in.seed_len[1] = in.seed_len[2] = 0;
+  compare_prf(&in, 32);
+  in.seed_len[0] = 10;
+  in.secret = NULL;
+  compare_prf(&in, 32);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(it_derives_what_openssl_derives),
       cmocka_unit_test(what_tls_never_asks_for_is_openssls_own_business),
       cmocka_unit_test(it_agrees_with_the_rfc),
+      cmocka_unit_test(it_is_the_prf_of_tls_1_2_too),
+      cmocka_unit_test(older_prfs_and_odd_requests_are_openssls_own_business),
   };
   const char *properties = ml_tls_kdf_properties();
   if (!properties || strcmp(properties, "?provider=moonlatch") != 0) return 1;

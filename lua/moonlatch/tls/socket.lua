@@ -445,7 +445,9 @@ function TLSSocket:_destroy(err, callback)
     err = nil
   end
   wishes.drop(self, err)
-  self:_onKeyUpdate(err or codes.ERR_SOCKET_CLOSED())
+  if self._updates then
+    self:_onKeyUpdate(err or codes.ERR_SOCKET_CLOSED())
+  end
   net.Socket._destroy(self, err, callback)
   wrap.finish(self, err)
 end

@@ -18,11 +18,12 @@ struct hash {
   size_t size, block;
   EVP_MD *md;
   EVP_MD_CTX *ctx;
+  EVP_MD_CTX *inner, *outer; /* HMAC's, with the key in them; for keys that are used again */
 };
 
 static _Thread_local struct hash hashes[] = {
-    {"SHA256", 32, 64, NULL, NULL},
-    {"SHA384", 48, 128, NULL, NULL},
+    {.name = "SHA256", .size = 32, .block = 64},
+    {.name = "SHA384", .size = 48, .block = 128},
 };
 
 /* NULL for a digest that is not ours to do. */
@@ -37,7 +38,9 @@ static struct hash *find_hash(const char *name, size_t len)
                                                     : NULL;
   if (!hash || hash->ctx) return hash;
   hash->md = EVP_MD_fetch(NULL, hash->name, NULL);
-  hash->ctx = hash->md ? EVP_MD_CTX_new() : NULL;
+  hash->inner = EVP_MD_CTX_new();
+  hash->outer = EVP_MD_CTX_new();
+  if (hash->md && hash->inner && hash->outer) hash->ctx = EVP_MD_CTX_new();
   return hash->ctx ? hash : NULL;
 }
 
@@ -67,6 +70,49 @@ static bool hmac(struct hash *hash, struct bytes key, struct bytes message, uint
   OPENSSL_cleanse(pad, sizeof(pad));
   OPENSSL_cleanse(inner, sizeof(inner));
   return ok;
+}
+
+static bool begin(EVP_MD_CTX *ctx, const struct hash *hash, const uint8_t *pad)
+{
+  return EVP_DigestInit_ex2(ctx, hash->md, NULL) == 1 &&
+         EVP_DigestUpdate(ctx, pad, hash->block) == 1;
+}
+
+/* Takes the key for any number of hmac_again. To be followed by forget_key in the end. */
+static bool set_key(struct hash *hash, struct bytes key)
+{
+  uint8_t pad[BLOCK_MAX];
+  memset(pad, 0x36, sizeof(pad));
+  for (size_t i = 0; i < key.len; i++)
+    pad[i] ^= key.at[i];
+  bool ok = begin(hash->inner, hash, pad);
+  for (size_t i = 0; i < hash->block; i++)
+    pad[i] ^= 0x36 ^ 0x5c;
+  ok = ok && begin(hash->outer, hash, pad);
+  OPENSSL_cleanse(pad, sizeof(pad));
+  return ok;
+}
+
+static bool finish(struct hash *hash, const EVP_MD_CTX *begun, struct bytes message, uint8_t *out)
+{
+  return EVP_MD_CTX_copy_ex(hash->ctx, begun) == 1 &&
+         EVP_DigestUpdate(hash->ctx, message.at, message.len) == 1 &&
+         EVP_DigestFinal_ex(hash->ctx, out, NULL) == 1;
+}
+
+static bool hmac_again(struct hash *hash, struct bytes message, uint8_t *out)
+{
+  uint8_t inner[EVP_MAX_MD_SIZE];
+  bool ok = finish(hash, hash->inner, message, inner) &&
+            finish(hash, hash->outer, (struct bytes){inner, hash->size}, out);
+  OPENSSL_cleanse(inner, sizeof(inner));
+  return ok;
+}
+
+static void forget_key(struct hash *hash)
+{
+  (void)EVP_DigestInit_ex2(hash->inner, hash->md, NULL);
+  (void)EVP_DigestInit_ex2(hash->outer, hash->md, NULL);
 }
 
 /* ---- TLS 1.3: HKDF (RFC 5869; RFC 8446, 7.1) ---- */
@@ -203,17 +249,17 @@ static bool expand_prf(struct prf *prf, uint8_t *out, size_t len)
   size_t size = prf->hash->size;
   uint8_t block[EVP_MAX_MD_SIZE], *chained = prf->seed + EVP_MAX_MD_SIZE - size;
   struct bytes a = {prf->seed + EVP_MAX_MD_SIZE, prf->seed_len};
-  bool ok = true;
+  bool ok = set_key(prf->hash, prf->secret);
   while (ok && len > 0) {
     size_t part = len < size ? len : size;
-    ok = hmac(prf->hash, prf->secret, a, block);
-    memcpy(chained, block, size);
+    ok = hmac_again(prf->hash, a, chained) &&
+         hmac_again(prf->hash, (struct bytes){chained, size + prf->seed_len}, block);
+    if (ok) memcpy(out, block, part);
     a = (struct bytes){chained, size};
-    ok = ok && hmac(prf->hash, prf->secret, (struct bytes){chained, size + prf->seed_len}, block);
-    memcpy(out, block, part);
     out += part;
     len -= part;
   }
+  forget_key(prf->hash);
   OPENSSL_cleanse(block, sizeof(block));
   OPENSSL_cleanse(prf->seed, EVP_MAX_MD_SIZE);
   return ok;

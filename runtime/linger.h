@@ -8,14 +8,16 @@
 #ifndef ML_LINGER_H
 #define ML_LINGER_H
 
+#include "buf.h"
 #include "loop.h"
 
 #define ML_LINGER_SECONDS 2.0
 #define ML_LINGER_BYTES ((size_t)16 << 20) /* input that is thrown away at most */
 #define ML_LINGER_COUNT 256                /* on one loop; the oldest goes for the next one */
 
-/* Takes over `fd`, a socket whose output has been shut down. The loop is not held open by it, and
- * closes it at the latest when it goes. */
-void ml_linger(struct ml_loop *loop, int fd);
+/* Takes over `fd`, a non-blocking socket or one that is used without blocking, and the memory of
+ * `words`, which are sent before our side is ended. The loop is not held open by it, and closes it
+ * at the latest when it goes. */
+void ml_linger(struct ml_loop *loop, int fd, struct ml_buf *words);
 
 #endif

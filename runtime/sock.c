@@ -351,29 +351,30 @@ static void discard_input(struct ml_sock *s)
   ml_loop_give_back(s->stream.loop, buffer);
 }
 
-/* What is left after an end that has been sent: the peer's, unless it has come. */
-static bool linger(struct ml_sock *s)
+static bool may_linger(const struct ml_sock *s)
 {
   bool open = s->phase == SOCK_OPEN && s->is_socket && !s->keep_fd && !s->ended && !s->reset;
-  if (!s->linger || !open || shutdown(s->fd, SHUT_WR) != 0) return false;
-  ml_linger(s->stream.loop, s->fd);
-  s->fd = -1;
-  return true;
+  return s->linger && open;
 }
 
 static void sock_close(struct ml_stream *stream)
 {
   struct ml_sock *s = sock_of(stream);
+  bool lingers = may_linger(s);
   assert(s->phase != SOCK_CLOSED);
   /* What is held belongs to a caller who has not been told that it is done: only what was taken
    * over goes out. */
   ml_sock_drop_held(s);
   if (s->phase == SOCK_OPEN && !s->reset) (void)!ml_sock_send_queue(s);
-  ml_sock_drop_queue(s);
   if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset) discard_input(s);
   ml_task_cancel(&s->task);
   ml_loop_io_stop(stream->loop, &s->io, s->ref);
-  if (!linger(s)) close_fd(s);
+  if (lingers) {
+    ml_linger(stream->loop, s->fd, &s->gathered);
+    s->fd = -1;
+  }
+  close_fd(s);
+  ml_sock_drop_queue(s);
   s->phase = SOCK_CLOSED;
   free(s->target);
   s->target = NULL;

@@ -62,9 +62,10 @@ ML_MUST_CHECK int ml_sock_set_keepalive(struct ml_sock *sock, bool on, unsigned 
 /* Makes the coming close drop what is queued and reset the connection (SO_LINGER 0, socket(7)). */
 ML_MUST_CHECK int ml_sock_set_reset(struct ml_sock *sock, struct ml_error *err);
 
-/* Lets what was written last arrive, though the peer is still sending: the coming close ends our
- * side, and throws away for a while what comes (linger.h). Does nothing to what is no socket. */
-void ml_sock_linger(struct ml_sock *sock);
+/* Lets what was written last arrive, and `words` behind it, though the peer is still sending or
+ * does not read at once: the close, which has to come next, sends what is queued, ends our side,
+ * and throws away for a while what comes (linger.h). To what is no socket it does nothing. */
+void ml_sock_linger(struct ml_sock *sock, const struct ml_buf *words);
 
 /* Has the kernel encrypt what is written from now on: `info` is what TLS_TX takes (linux/tls.h).
  * -1, and all is as it was: the kernel has no TLS or not this cipher, it is no TCP connection, or

@@ -208,8 +208,3 @@ int ml_sock_set_reset(struct ml_sock *s, struct ml_error *err)
   if (setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0) return 0;
   return system_failure(err, "setsockopt");
 }
-
-void ml_sock_linger(struct ml_sock *s)
-{
-  s->linger = true;
-}

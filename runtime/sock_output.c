@@ -186,6 +186,16 @@ int ml_sock_send_queue(struct ml_sock *s)
   return ML_DONE;
 }
 
+void ml_sock_linger(struct ml_sock *s, const struct ml_buf *words)
+{
+  int result = 0;
+  for (size_t i = 0; i < s->held_count && result == 0; i++)
+    result = ml_buf_append(&s->gathered, s->held[i].data, s->held[i].len);
+  ml_sock_drop_held(s);
+  if (result == 0) result = ml_buf_append(&s->gathered, ml_buf_data(words), ml_buf_size(words));
+  s->linger = result == 0;
+}
+
 /* ---- Kernel TLS ---- */
 
 int ml_sock_seal(struct ml_sock *s, const void *info, size_t len)

@@ -17,6 +17,17 @@ static void stop_working(struct ml_tls_stream *s)
   stop_deadline(s);
 }
 
+/* The peer may be in the middle of what it says, and is to learn why nobody listens. Where the
+ * kernel took no more the alert still stands in the output. */
+static void let_alert_arrive(struct ml_tls_stream *s)
+{
+  static const struct ml_buf none;
+  struct ml_stream *transport = ml_stream_transport(s->lower);
+  struct ml_sock *sock = transport ? ml_sock_from(transport) : NULL;
+  bool raw = transport == s->lower && !s->sealed;
+  if (sock) ml_sock_linger(sock, raw ? ml_tls_output(s->tls) : &none);
+}
+
 static void destroy(struct ml_tls_stream *s)
 {
   struct ml_error ignored;
@@ -24,6 +35,7 @@ static void destroy(struct ml_tls_stream *s)
   /* The last try that closing promises. The end of a handshake that the owner has not been told of
    * stays here: the peer would take the connection for a good one. */
   if (!s->failed && s->announced) (void)ml_tls_stream_flush(s, &ignored);
+  if (s->alerted && !s->lower_broken) let_alert_arrive(s);
   ml_stream_close(s->lower);
   ml_buf_free(&s->flying);
   drop_held(s);
@@ -36,20 +48,12 @@ void ml_tls_stream_leave(struct ml_tls_stream *s)
   if (--s->busy == 0 && s->closed) destroy(s);
 }
 
-/* The peer may be in the middle of what it says, and is to learn why nobody listens. */
-static void let_arrive(struct ml_tls_stream *s)
-{
-  struct ml_stream *transport = ml_stream_transport(s->lower);
-  struct ml_sock *sock = transport ? ml_sock_from(transport) : NULL;
-  if (sock) ml_sock_linger(sock);
-}
-
 void ml_tls_stream_fail(struct ml_tls_stream *s, const struct ml_error *reason, bool tell)
 {
   struct ml_error ignored, err = *reason;
   if (dead(s)) return;
-  bool alert = ml_buf_size(ml_tls_output(s->tls)) > 0;
-  if (ml_tls_stream_flush(s, &ignored) == ML_DONE && alert) let_arrive(s);
+  s->alerted = err.alert_from == ML_ALERT_LOCAL;
+  (void)ml_tls_stream_flush(s, &ignored); /* the alert */
   s->failed = true;
   stop_working(s);
   ml_tls_stream_update_reading(s);

@@ -46,6 +46,7 @@ struct ml_tls_stream {
   unsigned busy;  /* callbacks on the stack */
   bool started, reading, lower_reading, lower_ended, lower_broken, ended, failed, closed;
   bool announced;   /* on_handshake was called */
+  bool alerted;     /* it failed, and the peer is told why */
   bool starved;     /* output waits for the rest of a message of the peer */
   bool noting;      /* notes are being delivered, with data behind them */
   bool lingers;     /* the task waits for a time in which nothing happens */

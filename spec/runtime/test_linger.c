@@ -48,9 +48,35 @@ static void settle(void)
 /* `fds[0]` lingers. */
 static void begin(int fds[2])
 {
+  struct ml_buf none = {0};
   pair(fds);
-  assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
-  ml_linger(loop, fds[0]);
+  ml_linger(loop, fds[0], &none);
+}
+
+static void let_linger(struct ml_sock *sock, const char *text)
+{
+  struct ml_buf words = {0};
+  assert_int_equal(ml_buf_append(&words, text, strlen(text)), 0);
+  ml_sock_linger(sock, &words);
+  ml_buf_free(&words);
+}
+
+/* Reads until the end; the number of bytes, with the last few in `tail`. */
+static size_t drain(int fd, char tail[4])
+{
+  static char bytes[65536];
+  size_t total = 0;
+  for (int idle = 0; idle < 1000; idle++) {
+    settle();
+    ssize_t n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n == 0) return total;
+    if (n < 3) continue;
+    total += (size_t)n;
+    memcpy(tail, bytes + n - 3, 3);
+    idle = 0;
+  }
+  fail_msg("no end has come");
+  return total;
 }
 
 static void what_a_sock_said_last_arrives_though_the_peer_goes_on(void **state)
@@ -67,7 +93,7 @@ static void what_a_sock_said_last_arrives_though_the_peer_goes_on(void **state)
   recorder_take(&r, ml_sock_stream(sock));
   assert_int_equal(write(fds[1], "unread", 6), 6);
   assert_int_equal(ml_stream_write(r.stream, &bye, 1, &err), ML_DONE);
-  ml_sock_linger(sock);
+  let_linger(sock, "");
   recorder_close(&r);
   settle();
   assert_int_equal(write(fds[1], "more", 4), 4);
@@ -76,6 +102,63 @@ static void what_a_sock_said_last_arrives_though_the_peer_goes_on(void **state)
   assert_int_equal(recv(fds[1], buffer, sizeof buffer, 0), 0);
   close(fds[1]);
   settle();
+  assert_false(is_open(fds[0]));
+}
+
+static void words_wait_for_a_peer_that_does_not_read(void **state)
+{
+  (void)state;
+  static uint8_t bytes[1 << 20];
+  struct recorder r = {0};
+  struct ml_error err;
+  struct ml_slice bulk = {bytes, sizeof bytes};
+  char tail[4] = "";
+  int fds[2];
+  pair(fds);
+  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
+  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
+  recorder_take(&r, ml_sock_stream(sock));
+  assert_int_equal(ml_stream_write(r.stream, &bulk, 1, &err), ML_PENDING);
+  let_linger(sock, "bye");
+  recorder_close(&r);
+  assert_int_equal(drain(fds[1], tail), sizeof bytes + 3);
+  assert_string_equal(tail, "bye");
+  close(fds[1]);
+  settle();
+  assert_false(is_open(fds[0]));
+}
+
+static void words_are_sent_to_a_peer_that_has_ended(void **state)
+{
+  (void)state;
+  struct ml_buf words = {0};
+  char tail[4] = "";
+  int fds[2];
+  pair(fds);
+  static char bytes[65536];
+  size_t sent = 0;
+  for (ssize_t n; (n = write(fds[0], bytes, sizeof bytes)) > 0;)
+    sent += (size_t)n;
+  assert_int_equal(ml_buf_append(&words, "bye", 3), 0);
+  ml_linger(loop, fds[0], &words);
+  assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
+  settle();
+  assert_true(is_open(fds[0]));
+  assert_int_equal(drain(fds[1], tail), sent + 3);
+  assert_string_equal(tail, "bye");
+  assert_false(is_open(fds[0]));
+  close(fds[1]);
+}
+
+static void words_go_nowhere_when_the_peer_has_left(void **state)
+{
+  (void)state;
+  struct ml_buf words = {0};
+  int fds[2];
+  pair(fds);
+  close(fds[1]);
+  assert_int_equal(ml_buf_append(&words, "bye", 3), 0);
+  ml_linger(loop, fds[0], &words);
   assert_false(is_open(fds[0]));
 }
 
@@ -93,7 +176,7 @@ static void a_peer_that_has_ended_is_not_waited_for(void **state)
   r.stop_in = END;
   ml_stream_read_start(r.stream);
   ml_loop_run(loop);
-  ml_sock_linger(sock);
+  let_linger(sock, "words");
   recorder_close(&r);
   assert_false(is_open(fds[0]));
   close(fds[1]);
@@ -109,7 +192,7 @@ static void a_reset_stays_one(void **state)
   struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
   assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
   recorder_take(&r, ml_sock_stream(sock));
-  ml_sock_linger(sock);
+  let_linger(sock, "words");
   assert_int_equal(ml_sock_set_reset(sock, &err), 0);
   recorder_close(&r);
   assert_false(is_open(fds[0]));
@@ -154,7 +237,8 @@ static void the_oldest_goes_for_one_too_many(void **state)
     begin(fds[i]);
   assert_true(is_open(fds[0][0]));
   pair(fds[ML_LINGER_COUNT]);
-  ml_linger(loop, fds[ML_LINGER_COUNT][0]);
+  struct ml_buf none = {0};
+  ml_linger(loop, fds[ML_LINGER_COUNT][0], &none);
   assert_false(is_open(fds[0][0]));
   for (int i = 1; i <= ML_LINGER_COUNT; i++)
     assert_true(is_open(fds[i][0]));
@@ -167,6 +251,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(what_a_sock_said_last_arrives_though_the_peer_goes_on),
+      TEST(words_wait_for_a_peer_that_does_not_read),
+      TEST(words_are_sent_to_a_peer_that_has_ended),
+      TEST(words_go_nowhere_when_the_peer_has_left),
       TEST(a_peer_that_has_ended_is_not_waited_for),
       TEST(a_reset_stays_one),
       TEST(the_loop_is_not_held_open),

@@ -73,6 +73,36 @@ describe('a signal that was aborted before', function()
   end
 end)
 
+describe('the time of a socket that carries TLS', function()
+  it('does not count what it does not see (setTimeout)', spec.async(function(done, expect)
+    local server
+    server = T.serve({}, function(socket)
+      socket:pipe(socket)
+    end, function(port)
+      local plain = net.connect(port, '127.0.0.1')
+      local client = tls.connect { socket = plain, servername = 'localhost', ca = T.ca.cert }
+      local left = 5
+      client:on('secureConnect', expect(function()
+        plain:setTimeout(10, expect(0))
+        client:write('x')
+      end))
+      client:on('data', function()
+        left = left - 1
+        setTimeout(function()
+          if left > 0 then
+            client:write('x')
+          else
+            client:destroy()
+          end
+        end, 5)
+      end)
+      client:on('close', expect(function()
+        server:close(done)
+      end))
+    end)
+  end))
+end)
+
 describe('the object ssl of old', function()
   it('tells what is wrong with the peer and answers nil once the socket has gone (socket.ssl)', spec.async(
     function(done, expect)

@@ -39,7 +39,7 @@ return function(Socket)
     self.timeout = ms
     if self._handle then
       self._handle:setTimeout(ms)
-    else
+    elseif not self._lent then
       self:_timeWithoutHandle(ms)
     end
     if callback and ms == 0 then

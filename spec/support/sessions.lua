@@ -35,10 +35,14 @@ end
 
 --- Connects once and waits for the end.
 ---@param options? table  as for tls.connect
+---@param watch? fun(socket: tls.TLSSocket, seen: spec.Visit)  for what else is to be seen
 ---@return spec.Visit
-function M.visit(await, port, options)
+function M.visit(await, port, options, watch)
   local seen = { sessions = {}, text = '' }
   local socket = T.connect(port, options)
+  if watch then
+    watch(socket, seen)
+  end
   socket:on('secureConnect', function()
     seen.reused = socket:isSessionReused()
     seen.protocol = socket:getProtocol()

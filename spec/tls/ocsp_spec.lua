@@ -7,6 +7,7 @@ local process = require 'process'
 local spec = require 'moonlatch.spec'
 local tls = require 'tls'
 local P = require 'spec.support.peers'
+local S = require 'spec.support.sessions'
 local T = require 'spec.support.tls'
 
 local RESPONSE = T.ca:ocspResponse(T.localhost)
@@ -53,37 +54,20 @@ local function serve(await, options, listener)
 end
 
 -- Connects, asking for a staple unless told otherwise, and waits for the end.
----@return { events: string[], staple?: string, error?: table, reused?: boolean, session?: string, text: string }
+---@return spec.Visit seen  with events and staple
 local function visit(await, port, options)
-  local seen = { events = {}, text = '' }
-  local socket = T.connect(port, T.merged({ requestOCSP = true }, options))
-  for _, name in ipairs { 'OCSPResponse', 'secureConnect' } do
-    socket:on(name, function()
-      table.insert(seen.events, name)
-    end)
-  end
-  socket:on('OCSPResponse', function(response, ...)
-    assert(select('#', ...) == 0)
-    seen.staple = response
-  end)
-  socket:on('secureConnect', function()
-    seen.reused = socket:isSessionReused()
-  end)
-  socket:on('session', function(session)
-    seen.session = session
-  end)
-  socket:on('data', function(chunk)
-    seen.text = seen.text .. chunk
-  end)
-  socket:on('error', function(err)
-    seen.error = err
-  end)
-  await(function(closed)
-    socket:on('close', function()
-      closed()
+  return S.visit(await, port, T.merged({ requestOCSP = true }, options), function(socket, seen)
+    seen.events = {}
+    for _, name in ipairs { 'OCSPResponse', 'secureConnect' } do
+      socket:on(name, function()
+        table.insert(seen.events, name)
+      end)
+    end
+    socket:on('OCSPResponse', function(response, ...)
+      assert(select('#', ...) == 0)
+      seen.staple = response
     end)
   end)
-  return seen
 end
 
 local BOTH = { 'OCSPResponse', 'secureConnect' }

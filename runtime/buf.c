@@ -2,8 +2,9 @@
 
 #include <stdlib.h>
 
-/* A handshake flight or a handful of small writes fits without growing. */
-enum { MIN_CAPACITY = 1024 };
+/* Of memory. A handshake flight or a handful of small writes fits without growing, and it is the
+ * largest block that glibc keeps at hand for the next one who asks. */
+enum { MIN_SIZE = 1024 };
 
 int ml_buf_grow(struct ml_buf *buf, size_t n)
 {
@@ -21,14 +22,14 @@ int ml_buf_grow(struct ml_buf *buf, size_t n)
     return 0;
   }
 
-  size_t capacity = old ? old->capacity : MIN_CAPACITY;
-  while (capacity < needed)
-    capacity *= 2;
-  struct ml_buf_memory *memory = malloc(sizeof *memory + capacity);
+  size_t room = old ? sizeof *old + old->capacity : MIN_SIZE;
+  while (room - sizeof *old < needed)
+    room *= 2;
+  struct ml_buf_memory *memory = malloc(room);
   if (memory == NULL) return -1;
   memory->start = 0;
   memory->end = size;
-  memory->capacity = capacity;
+  memory->capacity = room - sizeof *memory;
   if (size > 0) memcpy(memory->data, ml_buf_data(buf), size);
   free(old);
   buf->memory = memory;

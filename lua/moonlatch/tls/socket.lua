@@ -32,7 +32,7 @@ local announce = require('moonlatch.tls.sessions').announce
 ---@field npnProtocol string|false|nil  the same by NPN, of TLS 1.2 and below
 ---@field servername string|false|nil   the name in the ClientHello
 ---@field secureConnecting boolean
----@field ssl { verifyError: fun(): Error? }  as scripts of old used it
+---@field ssl? { verifyError: fun(): Error?, fd: integer }  as scripts of old used it; nil once it is destroyed
 local TLSSocket = class('TLSSocket', net.Socket)
 
 -- The options that concern one connection, checked and copied. Kept in self._tls.

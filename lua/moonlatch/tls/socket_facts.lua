@@ -40,8 +40,12 @@ end
 ---@param TLSSocket moonlatch.Class
 return function(TLSSocket)
   class.getter(TLSSocket, 'ssl', function(self)
+    if self.destroyed then
+      return nil
+    end
     local ssl = self._ssl or newSsl(self)
-    self._ssl = ssl
+    local handle = handleOf(self)
+    self._ssl, ssl.fd = ssl, handle and handle:fd() or -1
     return ssl
   end)
 

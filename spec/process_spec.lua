@@ -438,6 +438,28 @@ describe('standard streams', function()
     end)
   end
 
+  it('are sockets where the program was started with some', spec.coroutine(function(await)
+    local got = ''
+    local server = require('net').createServer({ allowHalfOpen = true }, function(socket)
+      socket:on('data', function(chunk) got = got .. chunk end)
+      socket:finish(('x'):rep(300000))
+    end):listen(0, '127.0.0.1')
+    await(server, 'listening')
+    local code = [[
+      local n = 0
+      process.stdin:on('data', function(chunk) n = n + #chunk end)
+      process.stdin:on('end', function()
+        process.stdout:write(('y'):rep(300000))
+        process.stdout:finish(('%d %s %s'):format(n, process.stdin._type, tostring(process.stdin.remoteAddress)))
+      end)]]
+    local command = spec.command { 'bash', '-c', 'exec "$0" -e "$1" <>/dev/tcp/127.0.0.1/"$2" >&0', program.path, code,
+      tostring(server:address().port) }
+    await(command, 'exit')
+    await(function(done) server:close(done) end)
+    assert.equal('', command.stderr)
+    assert.equal(('y'):rep(300000) .. '300000 socket 127.0.0.1', got)
+  end))
+
   -- Runs code with a standard input that holds one line and never ends: the shell itself keeps it open.
   local function withOpenInput(code)
     return spec.tempdir(function(directory)

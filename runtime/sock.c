@@ -366,7 +366,7 @@ static void sock_close(struct ml_stream *stream)
    * over goes out. */
   ml_sock_drop_held(s);
   if (s->phase == SOCK_OPEN && !s->reset) (void)!ml_sock_send_queue(s);
-  if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset) discard_input(s);
+  if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset && !s->ended) discard_input(s);
   ml_task_cancel(&s->task);
   ml_loop_io_stop(stream->loop, &s->io, s->ref);
   if (lingers) {

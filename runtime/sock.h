@@ -42,7 +42,8 @@ struct ml_sock *ml_sock_from(struct ml_stream *stream);
  * caller ignores SIGPIPE if it writes to pipes. */
 ML_MUST_CHECK int ml_sock_open_fd(struct ml_sock *sock, int fd, struct ml_error *err);
 
-/* Takes over a connected, non-blocking, close-on-exec socket, as accept4(2) makes it. */
+/* Takes over a connected, non-blocking, close-on-exec socket, as accept4(2) makes it; of TCP, from
+ * a listener with TCP_NODELAY. */
 void ml_sock_open_accepted(struct ml_sock *sock, int fd, bool tcp);
 
 /* Starts connecting, from `local` when it is not NULL. What fails at once is returned and leaves

@@ -56,6 +56,7 @@ struct ml_sock {
   bool write_pending : 1;
   bool is_socket : 1;
   bool is_tcp : 1;
+  bool nodelay : 1; /* TCP_NODELAY is known to be on */
   bool reset : 1;   /* the close drops the queue */
   bool linger : 1;  /* the close waits for the peer */
   bool sealed : 1;  /* the kernel encrypts */

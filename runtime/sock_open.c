@@ -92,7 +92,7 @@ int ml_sock_open_fd(struct ml_sock *s, int fd, struct ml_error *err)
 void ml_sock_open_accepted(struct ml_sock *s, int fd, bool tcp)
 {
   s->is_socket = true;
-  s->is_tcp = tcp;
+  s->is_tcp = s->nodelay = tcp; /* the listener handed it down */
   ml_sock_adopt(s, fd, SOCK_OPEN);
 }
 
@@ -147,7 +147,7 @@ int ml_sock_connect(struct ml_sock *s, const struct ml_addr *addr, const struct 
   *target = *addr;
   s->target = target;
   s->is_socket = true;
-  s->is_tcp = tcp;
+  s->is_tcp = s->nodelay = tcp;
   ml_sock_adopt(s, fd, SOCK_CONNECTING);
   return 0;
 
@@ -181,9 +181,11 @@ void ml_sock_finish_connect(struct ml_sock *s)
 
 int ml_sock_set_nodelay(struct ml_sock *s, bool on, struct ml_error *err)
 {
-  if (s->fd >= 0 && !s->is_tcp) return 0;
-  return set_option(s->fd, IPPROTO_TCP, TCP_NODELAY, on) == 0 ? 0
-                                                              : system_failure(err, "setsockopt");
+  if (s->fd >= 0 && (!s->is_tcp || (on && s->nodelay))) return 0;
+  if (set_option(s->fd, IPPROTO_TCP, TCP_NODELAY, on) != 0)
+    return system_failure(err, "setsockopt");
+  s->nodelay = on;
+  return 0;
 }
 
 int ml_sock_set_keepalive(struct ml_sock *s, bool on, unsigned seconds, struct ml_error *err)

@@ -39,9 +39,11 @@ static void follow(struct ml_tls_io *io, const uint8_t *data, size_t n)
 
 /* ---- The BIO ---- */
 
+_Thread_local struct ml_tls_io *ml_tls_io_served;
+
 static int io_read(BIO *bio, char *out, size_t size, size_t *done)
 {
-  struct ml_tls_io *io = BIO_get_data(bio);
+  struct ml_tls_io *io = ml_tls_io_served;
   BIO_clear_retry_flags(bio);
   size_t n = allowed(io, size < io->in_len ? size : io->in_len);
   if (n == 0) {
@@ -58,7 +60,7 @@ static int io_read(BIO *bio, char *out, size_t size, size_t *done)
 
 static int io_write(BIO *bio, const char *data, size_t len, size_t *done)
 {
-  struct ml_tls_io *io = BIO_get_data(bio);
+  struct ml_tls_io *io = ml_tls_io_served;
   BIO_clear_retry_flags(bio);
   if (!io->mute && ml_buf_append(&io->out, data, len) != 0) return 0;
   *done = len;
@@ -67,9 +69,10 @@ static int io_write(BIO *bio, const char *data, size_t len, size_t *done)
 
 static long io_ctrl(BIO *bio, int command, long number, void *pointer)
 {
+  (void)bio;
   (void)number;
   (void)pointer;
-  struct ml_tls_io *io = BIO_get_data(bio);
+  struct ml_tls_io *io = ml_tls_io_served;
   switch (command) {
   case BIO_CTRL_FLUSH:
     return 1;
@@ -95,12 +98,13 @@ static BIO_METHOD *method(void)
   return shared = fresh;
 }
 
-BIO *ml_tls_bio_new(struct ml_tls_io *io)
+BIO *ml_tls_bio(void)
 {
-  BIO_METHOD *table = method();
-  BIO *bio = table ? BIO_new(table) : NULL;
-  if (!bio) return NULL;
-  BIO_set_data(bio, io);
-  BIO_set_init(bio, 1);
-  return bio;
+  static _Thread_local BIO *shared;
+  BIO_METHOD *table = shared ? NULL : method();
+  if (table) shared = BIO_new(table);
+  if (!shared) return NULL;
+  BIO_set_init(shared, 1);
+  BIO_up_ref(shared);
+  return shared;
 }

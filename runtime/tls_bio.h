@@ -34,8 +34,13 @@ struct ml_tls_io {
 /* The reader is between two records now: from here on they are told apart. */
 void ml_tls_io_follow(struct ml_tls_io *io);
 
-/* A new BIO over `io`, which must outlive it. NULL on memory failure. Reads past the input ask to
- * be retried (BIO_should_retry(3)); a write that finds no memory fails. */
-BIO *ml_tls_bio_new(struct ml_tls_io *io);
+/* The ends that the BIO joins OpenSSL to at the moment: those of the engine whose SSL is being used
+ * (awake() in tls_engine_internal.h). */
+extern _Thread_local struct ml_tls_io *ml_tls_io_served;
+
+/* The BIO of this thread's engines, one for all: only one of them is at work at a time, and each
+ * would take 200 bytes. A new reference, or NULL on memory failure. Reads past the input ask to be
+ * retried (BIO_should_retry(3)); a write that finds no memory fails. */
+BIO *ml_tls_bio(void);
 
 #endif

@@ -210,7 +210,7 @@ int ml_tls_new(struct ml_tls **out, struct ml_tls_context *context,
     return -1;
   }
   tls->ssl = SSL_new(ml_tls_context_ssl(context));
-  BIO *bio = tls->ssl ? ml_tls_bio_new(&tls->io) : NULL;
+  BIO *bio = tls->ssl ? ml_tls_bio() : NULL;
   if (!bio) goto fail;
   SSL_set_bio(awake(tls), bio, bio);
   ml_tls_own(awake(tls), tls);

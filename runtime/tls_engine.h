@@ -292,7 +292,8 @@ X509 *ml_tls_peer_certificate(const struct ml_tls *tls);
  * with its own references (sk_X509_pop_free), or NULL. */
 STACK_OF(X509) * ml_tls_peer_chain(const struct ml_tls *tls);
 
-/* The OpenSSL object, for getters. The engine's. */
+/* The OpenSSL object, for getters. The engine's, and of use until the next call on any engine of
+ * this thread. */
 SSL *ml_tls_ssl(const struct ml_tls *tls);
 
 #endif

@@ -126,12 +126,15 @@ struct ml_tls {
                              the struct is large and most connections never need it */
 };
 
-/* The SSL, to be used. What rests is no different to whoever asks, so a constant engine will do. */
+/* The SSL, to be used now: until another engine's is, the BIO serves this one. What rests is no
+ * different to whoever asks, so a constant engine will do. */
 void ml_tls_awaken(struct ml_tls *tls);
 
 static inline SSL *awake(const struct ml_tls *tls)
 {
-  if (tls->rest) ml_tls_awaken((struct ml_tls *)(uintptr_t)tls);
+  struct ml_tls *self = (struct ml_tls *)(uintptr_t)tls;
+  if (tls->rest) ml_tls_awaken(self);
+  ml_tls_io_served = &self->io;
   return tls->ssl;
 }
 

@@ -227,6 +227,7 @@ static int ask_owner(struct ml_tls *tls, struct ml_tls_psk *psk)
   int result = tls->psk->find ? tls->psk->find(tls->psk->user, psk, &err) : 0;
   ml_tls_timeline_answered(tls);
   tls->calling = false;
+  (void)awake(tls);                  /* the owner may have used others */
   (void)!ml_tls_input(tls, NULL, 0); /* nothing to copy */
   if (result == 0 && psk->key_len <= ML_PSK_KEY_MAX) return 0;
   if (result == 0) ml_error_misuse(&err, "ERR_SSL_BAD_PSK", "The pre-shared key is too long");

@@ -479,9 +479,9 @@ static void test_a_flood_of_key_updates_is_not_answered_without_bound(void **sta
   bench_open(&bench, &plain_server);
   bench_shake(&bench);
   bench.lower.room = 0;
-  SSL *peer = ml_tls_ssl(bench.peer);
   size_t given = 0;
   for (int i = 0; i < 30000; i++) {
+    SSL *peer = ml_tls_ssl(bench.peer);
     assert_int_equal(SSL_key_update(peer, SSL_KEY_UPDATE_REQUESTED), 1);
     assert_int_equal(SSL_do_handshake(peer), 1);
     if (ml_buf_size(ml_tls_output(bench.peer)) < 60000) continue;

@@ -87,7 +87,8 @@ static void check(const uint8_t *data, size_t size)
   struct ml_tls_hello hello;
   int alert;
   if (ml_tls_hello_parse(&hello, data, size, &alert) != 0) {
-    EXPECT(alert == SSL_AD_ILLEGAL_PARAMETER || alert == SSL_AD_DECODE_ERROR);
+    EXPECT(alert == SSL_AD_ILLEGAL_PARAMETER || alert == SSL_AD_DECODE_ERROR ||
+           alert == SSL_AD_UNRECOGNIZED_NAME || alert == SSL_AD_PROTOCOL_VERSION);
     return;
   }
   EXPECT(hello.message.data == data && hello.message.len == size);

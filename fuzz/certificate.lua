@@ -7,8 +7,11 @@ require 'moonlatch.bootstrap'
 local checkServerIdentity = require('moonlatch.tls.identity').checkServerIdentity
 local class = require 'moonlatch.class'
 local errors = require 'moonlatch.errors'
+local native = require 'moonlatch.native'
 local x509 = require 'moonlatch.crypto.x509'
 local mayBe = _G.mayBe
+
+assert(native.x509) -- what it names is made when it is asked for, and C pushes handles of that class
 
 if jit then
   jit.off() -- a finding should not depend on what was run before it

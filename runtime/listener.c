@@ -201,6 +201,10 @@ static const char *in_words(int number)
     return "invalid argument";
   case EAFNOSUPPORT:
     return "address family not supported";
+  case EMFILE:
+    return "too many open files";
+  case ENFILE:
+    return "file table overflow";
   case ENOENT:
     return "no such file or directory";
   case ENOTSOCK:

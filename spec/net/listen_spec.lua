@@ -335,3 +335,41 @@ describe('a server without descriptors', function()
     assert.equal('', command.stderr)
   end))
 end)
+
+describe('a program without descriptors', function()
+  it('has what needs one fail with EMFILE, and goes on', function()
+    local outcome = program.run({ '-c', 'ulimit -n 40; exec "$0" "$@"', program.path, '-e', [[
+      local fs, net = require 'fs', require 'net'
+      local said, held = {}, {}
+      local function failing(name)
+        return function(err) said[#said + 1] = name .. ' ' .. tostring(err and err.message) end
+      end
+      local server = net.createServer(function(socket) socket:resume() end)
+      server:listen(0, '127.0.0.1', function()
+        local port = server:address().port
+        while pcall(function() held[#held + 1] = fs.openSync('/dev/null', 'r') end) do end
+        local places = { ip = { port = port, host = '127.0.0.1' }, name = { port = port, family = 4 },
+          path = { path = '/x' } }
+        for name, place in pairs(places) do
+          net.connect(place):on('error', failing(name))
+        end
+        net.createServer():on('error', failing 'server'):listen(0, '127.0.0.1')
+        fs.readFile('/etc/hosts', failing 'file')
+        fs.createReadStream('/etc/hosts'):on('error', failing 'stream')
+        failing 'watch' (select(2, pcall(fs.watch, '/tmp')))
+        require('dns').lookup('localhost', failing 'look-up')
+        local function look()
+          if #said < 8 then return setImmediate(look) end
+          table.sort(said)
+          print((table.concat(said, '\n'):gsub(':%d%d+', '')))
+          for _, fd in ipairs(held) do fs.closeSync(fd) end
+          net.connect(port, '127.0.0.1', function() print 'again' process.exit() end)
+        end
+        look()
+      end)]] }, { program = 'sh' })
+    assert.equal("file EMFILE: too many open files, open '/etc/hosts'\nip connect EMFILE 127.0.0.1\nlook-up nil\n"
+      .. 'name connect EMFILE 127.0.0.1\npath connect EMFILE /x\n'
+      .. "server listen EMFILE: too many open files 127.0.0.1\nstream EMFILE: too many open files, open '/etc/hosts'\n"
+      .. "watch EMFILE: too many open files, watch '/tmp'\nagain\n", outcome.out)
+  end)
+end)

@@ -1,4 +1,5 @@
 -- moonlatch --workers=N script
+local fs = require 'fs'
 local net = require 'net'
 local process = require 'process'
 local C = require 'spec.support.cluster'
@@ -67,6 +68,23 @@ describe('moonlatch --workers=N', function()
       process.kill(pid, SIGKILL)
       P.waitFor(await, command, 'stderr', ('pid %d%%) ended on SIGKILL, a new one starts in %d ms'):format(pid, pause))
     end
+    assert.equal(0, C.finish(await, command))
+  end))
+
+  it('goes on trying when a worker cannot be started', C.test(C.server(), function(await, script)
+    local command = C.start(script, { '--workers=1' })
+    local port = C.listening(await, command, 1)
+    local pid = tonumber((C.ask(await, port)):match('%d+'))
+    -- No more descriptors for the primary, and later as many as before.
+    local function limit(descriptors)
+      P.run(await, { 'prlimit', '--pid', tostring(command.pid), '--nofile=' .. descriptors .. ':' })
+    end
+    limit(3)
+    process.kill(pid, SIGKILL)
+    P.waitFor(await, command, 'stderr', 'a worker cannot be started %(.- EMFILE.-%), the next try is in 200 ms\n')
+    limit(1024)
+    C.listening(await, command, 2)
+    assert.matches('%d', (C.ask(await, port)))
     assert.equal(0, C.finish(await, command))
   end))
 
@@ -141,6 +159,60 @@ describe('SIGHUP', function()
     await(socket, 'close')
     C.finish(await, command)
     assert.equal(0, command.status)
+  end))
+
+  it('brings in workers that are replaced like the first ones when they die', C.test(C.server(),
+    function(await, script)
+      local command = C.start(script, { '--workers=1' })
+      local port = C.listening(await, command, 1)
+      command:kill(SIGHUP)
+      P.waitFor(await, command, 'stderr', 'the workers have been replaced\n')
+      local pid = tonumber((C.ask(await, port)):match('%d+'))
+      process.kill(pid, SIGKILL)
+      P.waitFor(await, command, 'stderr', 'pid ' .. pid .. '%) ended on SIGKILL, a new one starts')
+      assert.are_not.equal(pid, tonumber((C.ask(await, port)):match('%d+')))
+      assert.equal(0, C.finish(await, command))
+    end))
+
+  it('does not let a worker wait that died young', C.test(C.server(), function(await, script)
+    local command = C.start(script, { '--workers=1' })
+    local port = C.listening(await, command, 1)
+    -- The fourth would wait for 800 ms, the eighth for more than a test may take.
+    for _ = 1, 8 do
+      local pid = tonumber((C.ask(await, port)):match('%d+'))
+      process.kill(pid, SIGKILL)
+      P.waitFor(await, command, 'stderr', 'pid ' .. pid .. '%) ended on SIGKILL, a new one starts in 100 ms\n')
+      command:kill(SIGHUP)
+    end
+    assert.matches('%d', (C.ask(await, port)))
+    assert.equal(0, C.finish(await, command))
+  end))
+
+  it('ends with as many workers as before, though one dies meanwhile', C.test(C.server(), function(await, script)
+    -- Says when it is told to leave, and serves when there is a file.
+    local function telling(file)
+      return ([[
+        io.stdout:write('starting\n')
+        io.stdout:flush()
+        process:on('disconnect', function() io.stdout:write('left\n') io.stdout:flush() end)
+        while not require('fs').existsSync(%q) do end
+      ]]):format(file) .. C.server()
+    end
+    script.write(telling(script.path))
+    local command = C.start(script, { '--workers=2' })
+    local port = C.listening(await, command, 2)
+    local pid = tonumber((C.ask(await, port)):match('%d+'))
+    script.write(telling(script.dir .. '/go'))
+    command:kill(SIGHUP)
+    P.waitFor(await, command, 'stdout', ('starting.-'):rep(4))
+    process.kill(pid, SIGKILL)
+    P.waitFor(await, command, 'stdout', ('starting.-'):rep(5))
+    fs.writeFileSync(script.dir .. '/go', '')
+    P.waitFor(await, command, 'stderr', 'the workers have been replaced\n')
+    -- The old one that is left, and one of three new ones.
+    P.waitFor(await, command, 'stdout', 'left\n.*left\n')
+    assert.equal(0, C.finish(await, command))
+    assert.equal(4, select(2, command.stdout:gsub('left\n', '')))
   end))
 
   it('keeps the old workers when the new script does not start', C.test(C.server 'old ', function(await, script)

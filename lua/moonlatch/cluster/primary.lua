@@ -283,7 +283,7 @@ function cluster.fork(env)
   local worker = Worker()
   lastId = lastId + 1
   -- _duty is how a reload and --workers see it: on 'trial' until it serves, in 'service', 'retired' when told to leave.
-  worker.id, worker.state, worker._duty = lastId, 'none', 'service'
+  worker.id, worker.state, worker._duty, worker._since = lastId, 'none', 'service', native.now()
   local theirs = connect(worker)
   worker._channel:send('init', {
     ticketKeys = firstKeys(), drainTimeout = cluster.settings.drainTimeout, supervised = handles.keep,

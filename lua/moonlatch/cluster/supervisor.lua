@@ -7,13 +7,16 @@ local process = require 'process'
 local signals = require 'moonlatch.signals'
 local timers = require 'timers'
 
-local pairs, min = pairs, math.min
+local pairs, pcall, min = pairs, pcall, math.min
 
 -- A worker that lived for less than this has a fault that starting it again will not mend at once.
 local SHORT_LIFE = 5000 -- ms
 local FIRST_PAUSE, LONGEST_PAUSE = 100, 30000 -- ms
 
-local pause = 0
+local wanted            -- how many workers there are to be
+local waiting = {}      -- timers, for each worker that is to be started later
+local pause = 0         -- before the next one starts
+local reloading = false
 local ending
 local everReady = false
 
@@ -21,20 +24,67 @@ local function say(text, ...)
   native.process.writeSync(2, ('moonlatch[%d]: '):format(process.pid) .. text:format(...) .. '\n')
 end
 
-local function count()
+local function count(set)
   local n = 0
-  for _ in pairs(cluster.workers) do
+  for _ in pairs(set) do
     n = n + 1
   end
   return n
 end
 
+-- ---- As many as wanted ----
+
 local function fork()
-  local worker = cluster.fork()
-  worker._since = native.now()
-  worker:once('ready', function()
+  cluster.fork():once('ready', function()
     everReady = true
   end)
+end
+
+local function inService()
+  local list = {}
+  for _, worker in pairs(cluster.workers) do
+    if worker._duty == 'service' and not worker:isDead() then
+      list[#list + 1] = worker
+    end
+  end
+  return list
+end
+
+local balance
+
+local function startLater()
+  local timer
+  timer = timers.setTimeout(function()
+    waiting[timer] = nil
+    balance()
+  end, pause)
+  waiting[timer] = true
+end
+
+local function lengthenPause()
+  pause = min(pause == 0 and FIRST_PAUSE or pause * 2, LONGEST_PAUSE)
+end
+
+-- Starts those that are missing. A worker that dies while a reload is at work is replaced twice, here and there: what
+-- that makes too many is told to leave.
+function balance()
+  if ending then
+    return
+  end
+  local list = inService()
+  for _ = #list + count(waiting) + 1, wanted do
+    local ok, err = pcall(fork)
+    if not ok then
+      lengthenPause()
+      say('a worker cannot be started (%s), the next try is in %d ms', err.message, pause)
+      startLater()
+      return
+    end
+  end
+  for i = wanted + 1, reloading and 0 or #list do
+    list[i]._duty = 'retired'
+    list[i]:disconnect()
+  end
 end
 
 local function endedHow(code, signal)
@@ -43,19 +93,20 @@ end
 
 -- Starting again at once what fails at once would only heat the machine.
 local function startAgain(worker, how)
-  local short = native.now() - worker._since < SHORT_LIFE
-  pause = short and min(pause == 0 and FIRST_PAUSE or pause * 2, LONGEST_PAUSE) or 0
+  if native.now() - worker._since < SHORT_LIFE then
+    lengthenPause()
+  else
+    pause = 0
+  end
   say('worker %d (pid %d) ended %s, a new one starts in %d ms', worker.id, worker.process.pid, how, pause)
-  timers.setTimeout(function()
-    if not ending then
-      fork()
-    end
-  end, pause)
+  startLater()
 end
+
+-- ---- Signals and ends ----
 
 local function onExit(worker, code, signal)
   if ending then
-    if count() == 0 then
+    if count(cluster.workers) == 0 then
       process.exit(0)
     end
   elseif worker._duty ~= 'service' then
@@ -77,12 +128,22 @@ local function reload()
   if ending then
     return
   end
+  -- Whoever asks for new workers has changed something: those that wait need not wait any longer.
+  for timer in pairs(waiting) do
+    timers.clearTimeout(timer)
+  end
+  waiting, pause = {}, 0
   local ok, err = pcall(cluster.reload, function(failure)
+    reloading = false
     say(failure and 'the old workers stay: ' .. failure.message or 'the workers have been replaced')
+    balance()
   end)
-  if not ok then
+  if ok then
+    reloading = true
+  else
     say('%s', err.message)
   end
+  balance()
 end
 
 local function finish(signal)
@@ -94,7 +155,7 @@ local function finish(signal)
   end
   ending = true
   handles.closeAll() -- the workers have their own until they leave
-  if count() == 0 then
+  if count(cluster.workers) == 0 then
     process.exit(0)
   end
   cluster.disconnect()
@@ -123,8 +184,9 @@ function supervisor.start(n, settings)
   process:on('SIGHUP', reload)
   process:on('SIGTERM', finish)
   process:on('SIGINT', finish)
+  wanted = n
   for _ = 1, n do
-    fork()
+    fork() -- which raises when it cannot: a start that fails is told at once
   end
 end
 

@@ -21,7 +21,7 @@ static struct ml_listener *listener;
 static struct ml_sock *accepted[CLIENTS];
 static int clients[CLIENTS];
 static int accepted_count, dropped_count, error_count, expected;
-static bool close_on_connection, close_on_drop;
+static bool close_on_connection, close_on_drop, close_on_error;
 static char directory[] = "/tmp/moonlatch-XXXXXX";
 static char path[64];
 static const struct ml_listener_options defaults;
@@ -60,6 +60,7 @@ static void on_error(struct ml_listener *l, const struct ml_error *err)
   assert_ptr_equal(l, listener);
   assert_string_equal(err->syscall, "accept");
   error_count++;
+  if (close_on_error) shut();
   ml_loop_stop(loop);
 }
 
@@ -70,7 +71,7 @@ static int setup(void **state)
   (void)state;
   struct ml_error err;
   accepted_count = dropped_count = error_count = 0;
-  close_on_connection = close_on_drop = false;
+  close_on_connection = close_on_drop = close_on_error = false;
   memset(clients, -1, sizeof clients);
   snprintf(path, sizeof path, "%s/socket", directory);
   if (ml_loop_new(&loop, &err) != 0) return -1;
@@ -386,6 +387,29 @@ static void a_shortage_that_lasts_is_told_once_and_waited_for(void **state)
   assert_int_equal(accepted_count, 3);
 }
 
+static void it_can_be_closed_when_it_tells_of_a_shortage_and_while_it_waits(void **state)
+{
+  (void)state;
+  struct ml_addr addr;
+  listen_on("127.0.0.1", &addr);
+  connect_clients(&addr, 1);
+  for (int round = 0; round < 2; round++) {
+    close_on_error = round == 1;
+    struct shortage shortage = limit_to(3);
+    ml_loop_run(loop);
+    relieve(&shortage);
+    assert_int_equal(error_count, round + 1);
+    shut();
+    assert_false(ml_loop_alive(loop));
+    if (round == 1) return;
+    listener = ml_listener_new(loop, &events, &accepted);
+    assert_non_null(listener);
+    listen_on("127.0.0.1", &addr);
+    close(clients[0]);
+    connect_clients(&addr, 1);
+  }
+}
+
 static void it_can_be_closed_inside_a_drop(void **state)
 {
   (void)state;
@@ -439,6 +463,7 @@ int main(void)
       TEST(it_can_be_closed_inside_a_connection),
       TEST(without_descriptors_connections_are_dropped),
       TEST(a_shortage_that_lasts_is_told_once_and_waited_for),
+      TEST(it_can_be_closed_when_it_tells_of_a_shortage_and_while_it_waits),
       TEST(it_can_be_closed_inside_a_drop),
       TEST(an_unreferenced_listener_does_not_hold_the_loop),
   };

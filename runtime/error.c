@@ -91,6 +91,16 @@ static void append_upper(char *out, size_t size, const char *text)
   out[n] = '\0';
 }
 
+static const char *reason_of(unsigned long number, const char *fallback)
+{
+  const char *reason = ERR_reason_error_string(number);
+  if (reason) return reason;
+  if (ERR_SYSTEM_ERROR(number)) return strerror(ERR_GET_REASON(number));
+  /* An alert that the peer sent, of a number that means nothing. */
+  bool alert = ERR_GET_LIB(number) == ERR_LIB_SSL && ERR_GET_REASON(number) > SSL_AD_REASON_OFFSET;
+  return alert ? "unknown alert" : fallback;
+}
+
 void ml_error_openssl(struct ml_error *err, const char *fallback)
 {
   unsigned long number = ERR_get_error(), next;
@@ -107,10 +117,8 @@ void ml_error_openssl(struct ml_error *err, const char *fallback)
   }
   ERR_error_string_n(number, err->message, sizeof(err->message));
   const char *library = ERR_lib_error_string(number);
-  const char *reason = ERR_reason_error_string(number);
   if (library) snprintf(err->library, sizeof(err->library), "%s", library);
-  if (!reason) reason = ERR_SYSTEM_ERROR(number) ? strerror(ERR_GET_REASON(number)) : fallback;
-  snprintf(err->reason, sizeof(err->reason), "%s", reason);
+  snprintf(err->reason, sizeof(err->reason), "%s", reason_of(number, fallback));
   snprintf(err->code, sizeof(err->code), "ERR_%s", library_prefix(ERR_GET_LIB(number)));
   append_upper(err->code, sizeof(err->code), err->reason);
 }

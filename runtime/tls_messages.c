@@ -43,5 +43,6 @@ void ml_tls_watch_messages(struct ml_tls *tls)
 
 void ml_tls_unwatch_messages(struct ml_tls *tls)
 {
-  if (!tls->server && !tls->trace && !tls->offload) SSL_set_msg_callback(awake(tls), NULL);
+  bool renegotiable = tls->server && SSL_version(awake(tls)) < TLS1_3_VERSION;
+  if (!renegotiable && !tls->trace && !tls->offload) SSL_set_msg_callback(awake(tls), NULL);
 }

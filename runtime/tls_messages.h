@@ -7,7 +7,8 @@
 /* From now on the messages are seen. They are from the start. */
 void ml_tls_watch_messages(struct ml_tls *tls);
 
-/* The handshake is over: a client's messages are of no more interest, unless somebody traces. */
+/* The handshake is over: messages are of no more interest, but for the ClientHello of a
+ * renegotiation, unless somebody traces or counts them. */
 void ml_tls_unwatch_messages(struct ml_tls *tls);
 
 #endif

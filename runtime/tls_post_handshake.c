@@ -97,6 +97,7 @@ int ml_tls_request_certificate(struct ml_tls *tls, enum ml_tls_says reject_unaut
   if (SSL_verify_client_post_handshake(awake(tls)) != 1)
     return restore(tls, requested, rejecting, err);
   tls->after.wish = ML_WISH_NONE;
+  ml_tls_watch_messages(tls);
   ml_tls_set_state(tls, ML_TLS_CERTIFICATE_REQUESTED);
   if (SSL_do_handshake(awake(tls)) == 1) return 0;
   (void)ml_tls_fail(tls);

@@ -341,8 +341,11 @@ worker	[ 3000000, 'x' ]
       cluster.setupPrimary { exec = 'nowhere.lua', cwd = '/no/such/place' }
       print(select(2, pcall(cluster.fork)).code)
       print(select(2, pcall(cluster.setupPrimary, { exec = 5 })).code)
+      for _, name in ipairs { 'fork', 'setupPrimary', 'disconnect', 'reload' } do
+        print(select(2, pcall(cluster[name], 5)).code)
+      end
     ]])
-    assert.equal('ENOENT\nERR_INVALID_ARG_TYPE\n', outcome.out)
+    assert.equal('ENOENT\n' .. ('ERR_INVALID_ARG_TYPE\n'):rep(5), outcome.out)
     assert.equal(0, outcome.status)
   end)
 

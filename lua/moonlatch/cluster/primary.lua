@@ -274,11 +274,12 @@ end
 
 --- Starts a worker, with `env` added to its environment.
 ---
---- Raises what the system says when it cannot.
+--- Raises ERR_INVALID_ARG_TYPE, and what the system says when it cannot.
 ---@param env? table<string, string>
 ---@return cluster.Worker
 ---@source Node.js cluster.fork()
 function cluster.fork(env)
+  validate.options(env, 'env')
   cluster.setupPrimary()
   local worker = Worker()
   lastId = lastId + 1
@@ -310,6 +311,7 @@ local SETTINGS = { exec = 'string', args = 'table', execArgv = 'table', cwd = 's
 ---@param settings? cluster.Settings
 ---@source Node.js cluster.setupPrimary()
 function cluster.setupPrimary(settings)
+  validate.options(settings, 'settings')
   local first = cluster.settings.exec == nil
   local now = cluster.settings
   for name, kind in pairs(SETTINGS) do

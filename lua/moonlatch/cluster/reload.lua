@@ -68,9 +68,12 @@ return function(cluster)
   --- ones are told to leave: they accept nothing more and end when their last connection has. If a new one ends before
   --- it serves, the new ones are ended and the old ones stay.
   ---
-  --- Raises ERR_CLUSTER_RELOADING while an earlier call is at work.
+  --- Raises ERR_INVALID_ARG_TYPE, and ERR_CLUSTER_RELOADING while an earlier call is at work.
   ---@param callback? fun(err?: Error)
   function cluster.reload(callback)
+    if callback ~= nil then
+      errors.validate.func(callback, 'callback')
+    end
     if running then
       error(errors.coded(errors.Error, 'ERR_CLUSTER_RELOADING', 'The workers are being replaced already'), 0)
     end

@@ -478,7 +478,7 @@ int ml_handle_set_timeout(lua_State *L)
   stop_idle_timer(h);
   if (h->stream == NULL || !(ms > 0)) return 0;
   h->idle = calloc(1, sizeof *h->idle);
-  if (h->idle == NULL) luaL_error(L, "not enough memory");
+  if (h->idle == NULL) return luaL_error(L, "not enough memory");
   ev_init(&h->idle->timer, on_idle);
   h->idle->timer.data = h;
   h->idle->timeout = ms / 1000;

@@ -264,19 +264,21 @@ static int sock_shutdown(struct ml_stream *stream, struct ml_error *err)
 
 /* ---- Reading ---- */
 
-static void end_of_stream(struct ml_sock *s)
+static bool end_of_stream(struct ml_sock *s)
 {
   s->ended = true;
   s->reading = false;
   ml_sock_watch(s);
   ml_sock_enter(s);
   s->stream.events->on_end(&s->stream);
-  ml_sock_leave(s);
+  return ml_sock_leave(s);
 }
 
-static void on_readable(struct ml_sock *s)
+/* Returns whether the sock is still there and in order. */
+static bool on_readable(struct ml_sock *s)
 {
   struct ml_loop *loop = s->stream.loop;
+  bool alive = true;
   uint8_t *buffer = ml_loop_borrow(loop);
   ssize_t n = receive(s, buffer);
   int number = errno;
@@ -284,26 +286,25 @@ static void on_readable(struct ml_sock *s)
     s->stream.bytes_read += (uint64_t)n;
     ml_sock_enter(s);
     s->stream.events->on_read(&s->stream, buffer, (size_t)n);
-    ml_sock_leave(s);
+    alive = ml_sock_leave(s);
   }
   ml_loop_give_back(loop, buffer);
-  if (n == 0) {
-    end_of_stream(s);
-  } else if (n < 0 && !ml_sock_would_block(number)) {
+  if (n == 0) return end_of_stream(s);
+  if (n < 0 && !ml_sock_would_block(number)) {
     struct ml_error err;
     ml_error_system(&err, number, "read");
     ml_sock_fail(s, &err);
+    return false;
   }
+  return alive;
 }
 
 static void on_ready(struct ev_loop *ev, ev_io *io, int events)
 {
   (void)ev;
   struct ml_sock *s = io->data;
-  ml_sock_enter(s);
-  if (events & wanted_events(s) & EV_READ) on_readable(s);
+  if ((events & wanted_events(s) & EV_READ) && !on_readable(s)) return;
   if (events & wanted_events(s) & EV_WRITE) on_writable(s);
-  ml_sock_leave(s);
 }
 
 static void sock_read_start(struct ml_stream *stream)

@@ -119,6 +119,7 @@ static void lower_end(struct ml_stream *lower)
 static void lower_written(struct ml_stream *lower)
 {
   struct ml_tls_stream *s = lower->user;
+  if (ml_buf_size(&s->flying) > 0) s->sent = s->flying_to;
   ml_buf_free(&s->flying);
   s->passing = false;
   if (!dead(s)) ml_tls_stream_run(s, NULL, 0);
@@ -274,10 +275,7 @@ static int tls_remote(struct ml_stream *stream, struct ml_addr *out, struct ml_e
 static size_t tls_queued(const struct ml_stream *stream)
 {
   const struct ml_tls_stream *s = (const void *)stream;
-  size_t total = ml_buf_size(ml_tls_output(s->tls)) + ml_stream_queued(s->lower);
-  for (size_t i = s->held_at; i < s->held_count; i++)
-    total += s->held[i].len;
-  return total;
+  return ml_buf_size(ml_tls_output(s->tls)) + ml_stream_queued(s->lower) + ml_tls_stream_held(s);
 }
 
 static struct ml_stream *tls_transport(struct ml_stream *stream)

@@ -40,6 +40,7 @@ struct ml_tls_stream {
   unsigned turn;      /* which that is (ev_iteration, ev(3)) */
   bool write_pending; /* on_written is owed */
   uint64_t sent;      /* cleartext whose records have been handed down */
+  uint64_t flying_to; /* the same once what is flying is down */
 
   enum shutdown_phase shutdown;
   uint32_t asked; /* token of the last question passed on */
@@ -93,6 +94,15 @@ static inline void schedule(struct ml_tls_stream *s)
 static inline void yield(struct ml_tls_stream *s)
 {
   if (!dead(s)) ev_idle_start(ml_loop_ev(s->stream.loop), &s->again);
+}
+
+/* Bytes of the write that is being worked off that are still cleartext. */
+static inline size_t ml_tls_stream_held(const struct ml_tls_stream *s)
+{
+  size_t total = 0;
+  for (size_t i = s->held_at; i < s->held_count; i++)
+    total += s->held[i].len;
+  return total;
 }
 
 static inline void drop_held(struct ml_tls_stream *s)

@@ -15,9 +15,15 @@
 
 /* ---- The lower stream: output ---- */
 
+/* Cleartext that has become records, ever. */
+static uint64_t encrypted(const struct ml_tls_stream *s)
+{
+  return s->stream.bytes_written - ml_tls_stream_held(s);
+}
+
 static int all_down(struct ml_tls_stream *s)
 {
-  if (s->held_at == s->held_count) s->sent = s->stream.bytes_written;
+  s->sent = encrypted(s);
   return ML_DONE;
 }
 
@@ -43,6 +49,7 @@ int ml_tls_stream_flush(struct ml_tls_stream *s, struct ml_error *err)
     return ML_FAILED;
   }
   s->flying = *out;
+  s->flying_to = encrypted(s);
   *out = (struct ml_buf){0};
   struct ml_slice slice = {ml_buf_data(&s->flying), ml_buf_size(&s->flying)};
   int result = ml_stream_write(s->lower, &slice, 1, err);
@@ -297,19 +304,18 @@ int ml_tls_stream_encrypt_held(struct ml_tls_stream *s, struct ml_error *err)
     }
     struct ml_slice *slice = &s->held[s->held_at];
     size_t before = slice->len;
-    enum ml_tls_result encrypted =
-        ml_tls_stream_encrypt(s, slice, budget < STEP ? budget : STEP, err);
-    if (encrypted == ML_TLS_ERROR) return -1;
+    enum ml_tls_result result = ml_tls_stream_encrypt(s, slice, budget < STEP ? budget : STEP, err);
+    if (result == ML_TLS_ERROR) return -1;
     size_t n = before - slice->len;
     s->encrypted += n;
     budget -= n;
     if (slice->len == 0) s->held_at++;
     if (ml_buf_size(ml_tls_output(s->tls)) >= FLUSH_AT) {
-      int result = ml_tls_stream_flush(s, err);
-      if (result == ML_FAILED) return -1;
-      if (result == ML_PENDING) return 0; /* on_written of the lower stream goes on from here */
+      int flushed = ml_tls_stream_flush(s, err);
+      if (flushed == ML_FAILED) return -1;
+      if (flushed == ML_PENDING) return 0; /* on_written of the lower stream goes on from here */
     }
-    if (encrypted == ML_TLS_WANT_INPUT) return 0; /* more input goes on from here */
+    if (result == ML_TLS_WANT_INPUT) return 0; /* more input goes on from here */
   }
   return 0;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "embed.h"
+#include "iteration.h"
 #include "vm.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -184,6 +185,7 @@ int main(int argc, char **argv)
   lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
   lua_gc(L, LUA_GCSTOP, 0);
   luaL_openlibs(L);
+  ml_iteration_install(L);
   ml_embed_install(L);
   status = ml_vm_on(L, ml_vm(L), run, &program);
   close_state();

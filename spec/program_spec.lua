@@ -417,4 +417,32 @@ describe('the interactive mode', function()
     assert.truthy(outcome.out:find('> ', 1, true))
     assert.equal(0, outcome.status)
   end)
+
+  -- See bindings/iteration.h.
+  it('has next and pairs that LuaJIT does not compile where it would do so wrongly', function()
+    local outcome = program.eval([[
+      local fast = require('jit.util').funcinfo
+      print(jit.version == 'LuaJIT 2.1.0-beta3' and jit.arch == 'x64', not fast(next).ffid, not fast(pairs).ffid)
+    ]])
+    assert.truthy(outcome.out == 'true\ttrue\ttrue\n' or outcome.out == 'false\tfalse\tfalse\n', outcome.out)
+  end)
+
+  it('walks tables as Lua does', function()
+    local outcome = program.eval([[
+      local t, n = { 1, 2, a = 3, [false] = 4, [1.5] = 5 }, 0
+      for k, v in pairs(t) do
+        n = n + v
+        t[k] = nil
+      end
+      local step, state, first = pairs(t)
+      print(n, next(t), step == next, state == t, first)
+      print(next({ 7 }), next({ 7 }, 1), (select('#', next({}))))
+      print(pcall(pairs))
+      print(pcall(next, nil))
+      print(pcall(next, {}, 'unknown'))
+    ]])
+    assert.equal("15\tnil\ttrue\ttrue\tnil\n1\tnil\t1\n"
+      .. "false\tbad argument #1 to '?' (table expected, got no value)\n"
+      .. "false\tbad argument #1 to '?' (table expected, got nil)\nfalse\tinvalid key to 'next'\n", outcome.out)
+  end)
 end)

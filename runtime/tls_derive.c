@@ -49,62 +49,64 @@ struct bytes {
   size_t len;
 };
 
-static bool digest(struct hash *hash, const uint8_t *pad, struct bytes message, uint8_t *out)
-{
-  return EVP_DigestInit_ex2(hash->ctx, hash->md, NULL) == 1 &&
-         EVP_DigestUpdate(hash->ctx, pad, hash->block) == 1 &&
-         EVP_DigestUpdate(hash->ctx, message.at, message.len) == 1 &&
-         EVP_DigestFinal_ex(hash->ctx, out, NULL) == 1;
-}
-
-/* HMAC (RFC 2104). The key is a secret of the digest's size, never longer than its block. */
-static bool hmac(struct hash *hash, struct bytes key, struct bytes message, uint8_t *out)
-{
-  uint8_t pad[BLOCK_MAX] = {0}, inner[EVP_MAX_MD_SIZE];
-  for (size_t i = 0; i < hash->block; i++)
-    pad[i] = (uint8_t)((i < key.len ? key.at[i] : 0) ^ 0x36);
-  bool ok = digest(hash, pad, message, inner);
-  for (size_t i = 0; i < hash->block; i++)
-    pad[i] ^= 0x36 ^ 0x5c;
-  ok = ok && digest(hash, pad, (struct bytes){inner, hash->size}, out);
-  OPENSSL_cleanse(pad, sizeof(pad));
-  OPENSSL_cleanse(inner, sizeof(inner));
-  return ok;
-}
-
+/* Starts HMAC's inner or outer hash: the padded key goes in first. */
 static bool begin(EVP_MD_CTX *ctx, const struct hash *hash, const uint8_t *pad)
 {
   return EVP_DigestInit_ex2(ctx, hash->md, NULL) == 1 &&
          EVP_DigestUpdate(ctx, pad, hash->block) == 1;
 }
 
+static bool finish(struct hash *hash, struct bytes message, uint8_t *out)
+{
+  return EVP_DigestUpdate(hash->ctx, message.at, message.len) == 1 &&
+         EVP_DigestFinal_ex(hash->ctx, out, NULL) == 1;
+}
+
+/* HMAC (RFC 2104): its two pads, of which the outer one is made of the inner one. The key is a
+ * secret of the digest's size, never longer than its block. */
+static void inner_pad(uint8_t pad[BLOCK_MAX], struct bytes key)
+{
+  memset(pad, 0x36, BLOCK_MAX);
+  for (size_t i = 0; i < key.len; i++)
+    pad[i] ^= key.at[i];
+}
+
+static void outer_pad(uint8_t pad[BLOCK_MAX])
+{
+  for (size_t i = 0; i < BLOCK_MAX; i++)
+    pad[i] ^= 0x36 ^ 0x5c;
+}
+
+static bool hmac(struct hash *hash, struct bytes key, struct bytes message, uint8_t *out)
+{
+  uint8_t pad[BLOCK_MAX], inner[EVP_MAX_MD_SIZE];
+  inner_pad(pad, key);
+  bool ok = begin(hash->ctx, hash, pad) && finish(hash, message, inner);
+  outer_pad(pad);
+  ok = ok && begin(hash->ctx, hash, pad) && finish(hash, (struct bytes){inner, hash->size}, out);
+  OPENSSL_cleanse(pad, sizeof(pad));
+  OPENSSL_cleanse(inner, sizeof(inner));
+  return ok;
+}
+
 /* Takes the key for any number of hmac_again. To be followed by forget_key in the end. */
 static bool set_key(struct hash *hash, struct bytes key)
 {
   uint8_t pad[BLOCK_MAX];
-  memset(pad, 0x36, sizeof(pad));
-  for (size_t i = 0; i < key.len; i++)
-    pad[i] ^= key.at[i];
+  inner_pad(pad, key);
   bool ok = begin(hash->inner, hash, pad);
-  for (size_t i = 0; i < hash->block; i++)
-    pad[i] ^= 0x36 ^ 0x5c;
+  outer_pad(pad);
   ok = ok && begin(hash->outer, hash, pad);
   OPENSSL_cleanse(pad, sizeof(pad));
   return ok;
 }
 
-static bool finish(struct hash *hash, const EVP_MD_CTX *begun, struct bytes message, uint8_t *out)
-{
-  return EVP_MD_CTX_copy_ex(hash->ctx, begun) == 1 &&
-         EVP_DigestUpdate(hash->ctx, message.at, message.len) == 1 &&
-         EVP_DigestFinal_ex(hash->ctx, out, NULL) == 1;
-}
-
 static bool hmac_again(struct hash *hash, struct bytes message, uint8_t *out)
 {
   uint8_t inner[EVP_MAX_MD_SIZE];
-  bool ok = finish(hash, hash->inner, message, inner) &&
-            finish(hash, hash->outer, (struct bytes){inner, hash->size}, out);
+  bool ok = EVP_MD_CTX_copy_ex(hash->ctx, hash->inner) == 1 && finish(hash, message, inner) &&
+            EVP_MD_CTX_copy_ex(hash->ctx, hash->outer) == 1 &&
+            finish(hash, (struct bytes){inner, hash->size}, out);
   OPENSSL_cleanse(inner, sizeof(inner));
   return ok;
 }

@@ -51,18 +51,6 @@ static void *kdf_new(const struct algorithm *algorithm)
   return kdf;
 }
 
-static void *hkdf_new(void *provider)
-{
-  (void)provider;
-  return kdf_new(&algorithms[0]);
-}
-
-static void *prf_new(void *provider)
-{
-  (void)provider;
-  return kdf_new(&algorithms[1]);
-}
-
 static void kdf_free(void *ctx)
 {
   struct kdf *kdf = ctx;
@@ -96,33 +84,31 @@ static int kdf_get(void *ctx, OSSL_PARAM params[])
   return need_inner(kdf) && kdf->algorithm->get(kdf->inner, params);
 }
 
-static const OSSL_PARAM *hkdf_settable(void *ctx, void *provider)
+static void *inner_of(const struct kdf *kdf)
 {
-  const struct kdf *kdf = ctx;
-  (void)provider;
-  return algorithms[0].settable(kdf ? kdf->inner : NULL, inner_provider);
+  return kdf ? kdf->inner : NULL;
 }
 
-static const OSSL_PARAM *prf_settable(void *ctx, void *provider)
-{
-  const struct kdf *kdf = ctx;
-  (void)provider;
-  return algorithms[1].settable(kdf ? kdf->inner : NULL, inner_provider);
-}
+/* OpenSSL does not tell these which algorithm is meant: each has its own. */
+#define OWN_FUNCTIONS(kind, algorithm)                                                             \
+  static void *kind##_new(void *provider)                                                          \
+  {                                                                                                \
+    (void)provider;                                                                                \
+    return kdf_new(algorithm);                                                                     \
+  }                                                                                                \
+  static const OSSL_PARAM *kind##_settable(void *ctx, void *provider)                              \
+  {                                                                                                \
+    (void)provider;                                                                                \
+    return (algorithm)->settable(inner_of(ctx), inner_provider);                                   \
+  }                                                                                                \
+  static const OSSL_PARAM *kind##_gettable(void *ctx, void *provider)                              \
+  {                                                                                                \
+    (void)provider;                                                                                \
+    return (algorithm)->gettable(inner_of(ctx), inner_provider);                                   \
+  }
 
-static const OSSL_PARAM *hkdf_gettable(void *ctx, void *provider)
-{
-  const struct kdf *kdf = ctx;
-  (void)provider;
-  return algorithms[0].gettable(kdf ? kdf->inner : NULL, inner_provider);
-}
-
-static const OSSL_PARAM *prf_gettable(void *ctx, void *provider)
-{
-  const struct kdf *kdf = ctx;
-  (void)provider;
-  return algorithms[1].gettable(kdf ? kdf->inner : NULL, inner_provider);
-}
+OWN_FUNCTIONS(hkdf, &algorithms[0])
+OWN_FUNCTIONS(prf, &algorithms[1])
 
 /* ---- The provider ---- */
 

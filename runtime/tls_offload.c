@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls_derive.h"
 #include "tls_engine_internal.h"
 
 /* Headers older than this have no TLS 1.3. */
@@ -81,35 +82,26 @@ void ml_tls_offload_message(struct ml_tls *tls, int content_type, const uint8_t 
 
 /* ---- The key ---- */
 
+static OSSL_PARAM octets(const char *key, const void *data, size_t len)
+{
+  return OSSL_PARAM_construct_octet_string(key, (void *)(uintptr_t)data, len);
+}
+
 /* HKDF-Expand-Label (RFC 8446, 7.1) without a context. */
 static int expand(const struct ml_tls_offload *offload, const EVP_MD *md, const char *label,
                   uint8_t *out, size_t len)
 {
-  uint8_t info[32];
-  size_t label_len = strlen(label), n = 0;
-  info[n++] = (uint8_t)(len >> 8);
-  info[n++] = (uint8_t)len;
-  info[n++] = (uint8_t)(6 + label_len);
-  memcpy(info + n, "tls13 ", 6);
-  memcpy(info + n + 6, label, label_len);
-  n += 6 + label_len;
-  info[n++] = 0;
   int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
   OSSL_PARAM params[] = {
       OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
       OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST,
                                        (char *)(uintptr_t)EVP_MD_get0_name(md), 0),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)offload->secret,
-                                        offload->secret_len),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, n),
+      octets(OSSL_KDF_PARAM_KEY, offload->secret, offload->secret_len),
+      octets(OSSL_KDF_PARAM_PREFIX, "tls13 ", 6),
+      octets(OSSL_KDF_PARAM_LABEL, label, strlen(label)),
       OSSL_PARAM_construct_end(),
   };
-  EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-  EVP_KDF_CTX *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
-  int ok = ctx && EVP_KDF_derive(ctx, out, len, params) == 1;
-  EVP_KDF_CTX_free(ctx);
-  EVP_KDF_free(kdf);
-  return ok ? 0 : -1;
+  return ml_tls_derive_hkdf(out, len, params) == 1 ? 0 : -1;
 }
 
 /* What the kernel has of TLS 1.3's suites. All its structs are alike but for the sizes: version and

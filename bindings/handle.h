@@ -48,7 +48,6 @@ int ml_handle_fd(lua_State *L);
 int ml_handle_gc(lua_State *L);
 int ml_handle_pipe(lua_State *L);
 int ml_handle_unpipe(lua_State *L);
-int ml_handle_piped(lua_State *L);
 
 /* Their entries of a luaL_Reg table. */
 /* clang-format off */
@@ -73,8 +72,7 @@ int ml_handle_piped(lua_State *L);
   {"queued", ml_handle_queued},                  \
   {"fd", ml_handle_fd},                          \
   {"pipe", ml_handle_pipe},                      \
-  {"unpipe", ml_handle_unpipe},                  \
-  {"piped", ml_handle_piped}
+  {"unpipe", ml_handle_unpipe}
 /* clang-format on */
 
 /* Pushes a new userdata of the class registered as `class_name`, `size` ≥ sizeof(struct ml_handle)

@@ -54,8 +54,9 @@ int ml_handle_pipe(lua_State *L)
   struct ml_handle *to = ml_check_handle(L, 2);
   bool able = from->stream != NULL && to->stream != NULL && from->out == NULL && to->in == NULL &&
               !to->pending;
-  if (able) from->out = to->in = ml_pipe_new(from->stream, to->stream);
-  lua_pushboolean(L, from->out != NULL && able);
+  struct ml_pipe *pipe = able ? ml_pipe_new(from->stream, to->stream) : NULL;
+  if (pipe != NULL) from->out = to->in = pipe;
+  lua_pushboolean(L, pipe != NULL);
   return 1;
 }
 
@@ -64,14 +65,5 @@ int ml_handle_pipe(lua_State *L)
 int ml_handle_unpipe(lua_State *L)
 {
   lua_pushnumber(L, (lua_Number)ml_handle_stop_out(ml_object_self(L)));
-  return 1;
-}
-
-/* piped() → size of the write under way, nil when nothing is piped from here */
-int ml_handle_piped(lua_State *L)
-{
-  const struct ml_handle *h = ml_object_self(L);
-  if (h->out == NULL) return 0;
-  lua_pushnumber(L, (lua_Number)ml_pipe_pending(h->out));
   return 1;
 }

@@ -151,7 +151,7 @@ local function observe(t, act, stalled)
     for _ = 1, 10 do
       t:settle()
     end
-    native = isNative(b) and b._handle:piped() > 0
+    native = isNative(b) and c._handle:queued() > 0
   end
   act(b, c, log)
   look(log, b, c)

@@ -17,12 +17,13 @@ local nobody = {}
 --- An error's fields, for the way to a worker.
 ---@param err Error
 ---@return table
-function handles.plain(err)
+local function plain(err)
   return {
     message = err.message, code = err.code, errno = err.errno, syscall = err.syscall, address = err.address,
     port = err.port,
   }
 end
+handles.plain = plain
 
 local function giveUp(key, worker)
   local entry = open[key]
@@ -35,8 +36,6 @@ local function giveUp(key, worker)
     entry.listener:close()
   end
 end
-
-local plain = handles.plain
 
 -- A descriptor that a worker names stays whose it is: the primary's script may use it, and the next worker will.
 local function openListener(request)

@@ -85,19 +85,17 @@ local function leave(joined)
   end
 end
 
-local function leaveAsSource(socket)
-  local joined = rawget(socket, '_pipedTo')
-  if joined then
-    leave(joined)
+-- A function that has a socket leave what it has under that name.
+local function leaver(name)
+  return function(socket)
+    local joined = rawget(socket, name)
+    if joined then
+      leave(joined)
+    end
   end
 end
 
-local function leaveAsDestination(socket)
-  local joined = rawget(socket, '_pipedFrom')
-  if joined then
-    leave(joined)
-  end
-end
+local leaveAsSource, leaveAsDestination = leaver '_pipedTo', leaver '_pipedFrom'
 
 local function leaveBoth(socket)
   leaveAsSource(socket)

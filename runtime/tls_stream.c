@@ -194,9 +194,11 @@ static int hold(struct ml_tls_stream *s, const struct ml_slice *slices, size_t n
     ml_error_system(err, ENOMEM, "malloc");
     return -1;
   }
-  s->held_count = s->held_at = 0;
-  for (size_t i = 0; i < n; i++)
+  s->held_count = s->held_at = s->held_bytes = 0;
+  for (size_t i = 0; i < n; i++) {
     if (slices[i].len > 0) s->held[s->held_count++] = slices[i];
+    s->held_bytes += slices[i].len;
+  }
   return 0;
 }
 
@@ -275,7 +277,7 @@ static int tls_remote(struct ml_stream *stream, struct ml_addr *out, struct ml_e
 static size_t tls_queued(const struct ml_stream *stream)
 {
   const struct ml_tls_stream *s = (const void *)stream;
-  return ml_buf_size(ml_tls_output(s->tls)) + ml_stream_queued(s->lower) + ml_tls_stream_held(s);
+  return ml_buf_size(ml_tls_output(s->tls)) + ml_stream_queued(s->lower) + s->held_bytes;
 }
 
 static struct ml_stream *tls_transport(struct ml_stream *stream)

@@ -36,6 +36,7 @@ struct ml_tls_stream {
   /* The write that is being worked off: our copy of the slice list, the memory is the owner's. */
   struct ml_slice *held;
   size_t held_count, held_at;
+  size_t held_bytes;  /* of it, still cleartext */
   size_t encrypted;   /* of it, in this turn of the loop */
   unsigned turn;      /* which that is (ev_iteration, ev(3)) */
   bool write_pending; /* on_written is owed */
@@ -96,20 +97,11 @@ static inline void yield(struct ml_tls_stream *s)
   if (!dead(s)) ev_idle_start(ml_loop_ev(s->stream.loop), &s->again);
 }
 
-/* Bytes of the write that is being worked off that are still cleartext. */
-static inline size_t ml_tls_stream_held(const struct ml_tls_stream *s)
-{
-  size_t total = 0;
-  for (size_t i = s->held_at; i < s->held_count; i++)
-    total += s->held[i].len;
-  return total;
-}
-
 static inline void drop_held(struct ml_tls_stream *s)
 {
   free(s->held);
   s->held = NULL;
-  s->held_count = s->held_at = 0;
+  s->held_count = s->held_at = s->held_bytes = 0;
 }
 
 static inline void stop_deadline(struct ml_tls_stream *s)

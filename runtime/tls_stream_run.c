@@ -18,7 +18,7 @@
 /* Cleartext that has become records, ever. */
 static uint64_t encrypted(const struct ml_tls_stream *s)
 {
-  return s->stream.bytes_written - ml_tls_stream_held(s);
+  return s->stream.bytes_written - s->held_bytes;
 }
 
 static int all_down(struct ml_tls_stream *s)
@@ -305,8 +305,9 @@ int ml_tls_stream_encrypt_held(struct ml_tls_stream *s, struct ml_error *err)
     struct ml_slice *slice = &s->held[s->held_at];
     size_t before = slice->len;
     enum ml_tls_result result = ml_tls_stream_encrypt(s, slice, budget < STEP ? budget : STEP, err);
-    if (result == ML_TLS_ERROR) return -1;
     size_t n = before - slice->len;
+    s->held_bytes -= n;
+    if (result == ML_TLS_ERROR) return -1;
     s->encrypted += n;
     budget -= n;
     if (slice->len == 0) s->held_at++;

@@ -37,7 +37,7 @@ static void emit_result(lua_State *L, void *arg)
 
 static void on_exit_(struct ml_child *watcher)
 {
-  struct child *child = (struct child *)((char *)watcher - offsetof(struct child, child));
+  struct child *child = ML_CONTAINER_OF(watcher, struct child, child);
   ml_enter(child->object.vm, emit_result, child);
 }
 

@@ -40,7 +40,7 @@ static void emit_timeout(lua_State *L, void *arg)
 
 static void on_timeout(struct ml_timer *watcher)
 {
-  struct timer *timer = (struct timer *)((char *)watcher - offsetof(struct timer, timer));
+  struct timer *timer = ML_CONTAINER_OF(watcher, struct timer, timer);
 
   ml_enter(timer->object.vm, emit_timeout, timer);
 }
@@ -140,7 +140,7 @@ static void emit_signal(lua_State *L, void *arg)
 
 static void on_signal(struct ml_sigwatch *watcher)
 {
-  struct signal *signal = (struct signal *)((char *)watcher - offsetof(struct signal, watcher));
+  struct signal *signal = ML_CONTAINER_OF(watcher, struct signal, watcher);
 
   ml_enter(signal->object.vm, emit_signal, signal);
 }
@@ -207,8 +207,7 @@ static void body_immediate(lua_State *L, void *arg)
 
 static void on_immediate(struct ml_immediate *watcher)
 {
-  struct immediate *immediate =
-      (struct immediate *)((char *)watcher - offsetof(struct immediate, immediate));
+  struct immediate *immediate = ML_CONTAINER_OF(watcher, struct immediate, immediate);
 
   /* A callback that raised left those behind it in the queue, for this same turn. */
   while (ml_enter(immediate->vm, body_immediate, immediate))

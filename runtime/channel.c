@@ -130,7 +130,7 @@ static int flush(struct ml_channel *channel)
   while (channel->first) {
     struct outgoing *message = channel->first;
     ssize_t n = send_some(channel, message);
-    if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
+    if (n < 0) return ml_would_block(errno) ? 0 : errno;
     message->sent += (size_t)n;
     if (message->sent < message->len) continue;
     channel->first = message->next;
@@ -309,7 +309,7 @@ static void on_readable(struct ev_loop *ev, ev_io *io, int events)
     end(channel, &err);
   } else if (n == 0 || (n < 0 && code == ECONNRESET)) {
     end(channel, NULL);
-  } else if (n < 0 && code != EAGAIN && code != EWOULDBLOCK) {
+  } else if (n < 0 && !ml_would_block(code)) {
     ml_error_system(&err, code, "recvmsg");
     end(channel, &err);
   }

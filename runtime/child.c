@@ -22,8 +22,7 @@ static bool reap(struct ml_child *child)
 /* Some child has ended, perhaps another one. */
 static void on_sigchld(struct ml_sigwatch *watcher)
 {
-  struct ml_child *child =
-      (struct ml_child *)((char *)watcher - offsetof(struct ml_child, watcher));
+  struct ml_child *child = ML_CONTAINER_OF(watcher, struct ml_child, watcher);
   if (!reap(child)) return;
   ml_child_stop(child);
   child->on_exit(child);

@@ -6,8 +6,7 @@
  * libev makes one turn even then. */
 static void on_task(struct ml_task *task)
 {
-  struct ml_immediate *immediate =
-      (struct ml_immediate *)((char *)task - offsetof(struct ml_immediate, task));
+  struct ml_immediate *immediate = ML_CONTAINER_OF(task, struct ml_immediate, task);
 
   if (!immediate->ref && !ml_loop_alive(immediate->loop)) return;
   bool outer = immediate->running;

@@ -16,8 +16,7 @@ struct linger_on {
 
 static void on_end(struct ml_task *task)
 {
-  struct linger_on *l =
-      (struct linger_on *)(void *)((char *)task - offsetof(struct linger_on, end));
+  struct linger_on *l = ML_CONTAINER_OF(task, struct linger_on, end);
   ml_task_cancel(&l->end);
   ml_loop_io_stop(l->loop, &l->reader, false);
   ml_loop_io_stop(l->loop, &l->writer, false);
@@ -35,17 +34,12 @@ static void on_timer(struct ev_loop *ev, ev_timer *timer, int revents)
   on_end(&l->end);
 }
 
-static bool for_now(void)
-{
-  return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-}
-
 /* Whether the peer may still send something. */
 static bool discard(struct linger_on *l)
 {
   uint8_t *buffer = ml_loop_borrow(l->loop);
   ssize_t n = recv(l->reader.fd, buffer, ML_LOOP_BUFFER_SIZE, MSG_DONTWAIT);
-  bool more = n > 0 || (n < 0 && for_now());
+  bool more = n > 0 || (n < 0 && ml_would_block(errno));
   ml_loop_give_back(l->loop, buffer);
   if (n > 0) l->discarded += (size_t)n;
   return more && l->discarded < ML_LINGER_BYTES;
@@ -67,7 +61,7 @@ static int speak(struct linger_on *l)
   while (ml_buf_size(&l->words) > 0) {
     ssize_t n = send(l->writer.fd, ml_buf_data(&l->words), ml_buf_size(&l->words),
                      MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0) return for_now() ? 0 : -1;
+    if (n < 0) return ml_would_block(errno) ? 0 : -1;
     ml_buf_consume(&l->words, (size_t)n);
   }
   return shutdown(l->writer.fd, SHUT_WR);

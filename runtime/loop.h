@@ -7,6 +7,7 @@
 #ifndef ML_LOOP_H
 #define ML_LOOP_H
 
+#include <errno.h>
 #include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +25,17 @@ struct ml_task {
   struct ml_task *prev, *next; /* NULL when not queued */
   void (*run)(struct ml_task *);
 };
+
+/* The object that `member` is embedded in, given a pointer to that: for tasks and watchers. */
+#define ML_CONTAINER_OF(pointer, type, member)                                                     \
+  ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
+/* Whether a call on a descriptor failed with `number` (errno) because nothing can be had, or taken,
+ * for now: a watcher tells when to try again. */
+static inline bool ml_would_block(int number)
+{
+  return number == EAGAIN || number == EWOULDBLOCK || number == ENOBUFS || number == EINTR;
+}
 
 /* Creates a loop on libev's best backend (ev_loop_new(3)). Fails with ML_ORIGIN_SYSTEM. */
 ML_MUST_CHECK int ml_loop_new(struct ml_loop **out, struct ml_error *err);

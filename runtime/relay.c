@@ -99,7 +99,7 @@ static bool carrier_listens(const struct ml_relay *r)
 
 static void on_task(struct ml_task *task)
 {
-  struct ml_relay *r = (void *)((char *)task - offsetof(struct ml_relay, task));
+  struct ml_relay *r = ML_CONTAINER_OF(task, struct ml_relay, task);
   r->depth++;
   if (carrier_listens(r) && r->output == OUTPUT_GATHERED) give_outgoing(r);
   if (carrier_listens(r) && flow_due(r)) {

@@ -134,7 +134,7 @@ static void drop_abandoned(struct ml_resolver *resolver)
  * been called. */
 static void report(struct ml_task *task)
 {
-  struct ml_query *query = (struct ml_query *)((char *)task - offsetof(struct ml_query, task));
+  struct ml_query *query = ML_CONTAINER_OF(task, struct ml_query, task);
   struct ml_error err;
   bool failed = query->status != ARES_SUCCESS;
   if (failed) query_error(&err, query);

@@ -179,7 +179,7 @@ static void flush(struct ml_sock *s)
 
 static void on_task(struct ml_task *task)
 {
-  struct ml_sock *s = (struct ml_sock *)(void *)((char *)task - offsetof(struct ml_sock, task));
+  struct ml_sock *s = ML_CONTAINER_OF(task, struct ml_sock, task);
   if (s->failed_call != NULL) {
     report_failure(s, s->failed_errno, s->failed_call);
   } else if (s->phase == SOCK_OPEN && !s->blocked) {
@@ -290,7 +290,7 @@ static bool on_readable(struct ml_sock *s)
   }
   ml_loop_give_back(loop, buffer);
   if (n == 0) return end_of_stream(s);
-  if (n < 0 && !ml_sock_would_block(number)) {
+  if (n < 0 && !ml_would_block(number)) {
     struct ml_error err;
     ml_error_system(&err, number, "read");
     ml_sock_fail(s, &err);

@@ -98,9 +98,6 @@ ML_MUST_CHECK int ml_sock_send_queue(struct ml_sock *s);
 void ml_sock_drop_held(struct ml_sock *s);
 void ml_sock_drop_queue(struct ml_sock *s);
 
-/* Whether errno `number` only asks to wait. */
-bool ml_sock_would_block(int number);
-
 /* ---- sock.c ---- */
 
 /* Breaks the sock and calls on_error. The sock may be gone afterwards. */

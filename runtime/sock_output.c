@@ -132,11 +132,6 @@ static ssize_t send_vector(const struct ml_sock *s, struct iovec *vector, size_t
   return sent;
 }
 
-bool ml_sock_would_block(int number)
-{
-  return number == EAGAIN || number == EWOULDBLOCK || number == ENOBUFS;
-}
-
 /* 0, or -1 with errno. */
 static int send_record(struct ml_sock *s)
 {
@@ -175,14 +170,14 @@ int ml_sock_send_queue(struct ml_sock *s)
     size_t offered;
     size_t n = fill_vector(s, vector, budget, &offered);
     ssize_t sent = send_vector(s, vector, n);
-    if (sent < 0) return ml_sock_would_block(errno) ? ML_PENDING : ML_FAILED;
+    if (sent < 0) return ml_would_block(errno) ? ML_PENDING : ML_FAILED;
     consume(s, (size_t)sent);
     if ((size_t)sent < offered) return ML_PENDING;
     budget -= offered < budget ? offered : budget;
   }
   if (data_queued(s) > 0) return ML_PENDING;
   if (s->record_len > 0 && send_record(s) != 0)
-    return ml_sock_would_block(errno) ? ML_PENDING : ML_FAILED;
+    return ml_would_block(errno) ? ML_PENDING : ML_FAILED;
   return ML_DONE;
 }
 

@@ -64,7 +64,7 @@ void ml_tls_stream_fail(struct ml_tls_stream *s, const struct ml_error *reason, 
 
 static void on_task(struct ml_task *task)
 {
-  struct ml_tls_stream *s = (void *)((char *)task - offsetof(struct ml_tls_stream, task));
+  struct ml_tls_stream *s = ML_CONTAINER_OF(task, struct ml_tls_stream, task);
   if (dead(s)) return;
   if (s->lingers) {
     s->lingers = false;

@@ -144,7 +144,7 @@ static const struct ml_stream_ops fake_ops = {
 
 static inline void fake_on_task(struct ml_task *task)
 {
-  struct fake *fake = (struct fake *)(void *)((char *)task - offsetof(struct fake, task));
+  struct fake *fake = ML_CONTAINER_OF(task, struct fake, task);
   uint8_t chunk[ML_LOOP_BUFFER_SIZE];
   size_t n = ml_buf_size(&fake->inbox);
   size_t limit = fake->chunk ? fake->chunk : sizeof(chunk);

@@ -19,7 +19,7 @@ struct fixture {
 
 static struct fixture *fixture_of(struct ml_child *child)
 {
-  return (struct fixture *)((char *)child - offsetof(struct fixture, child));
+  return ML_CONTAINER_OF(child, struct fixture, child);
 }
 
 static const char *const again[] = {"sh", "-c", "exit 5", NULL};

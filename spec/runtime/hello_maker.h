@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BYTES(literal) literal, sizeof(literal) - 1
+
 struct made {
   uint8_t at[140000];
   size_t len;
@@ -104,6 +106,49 @@ static inline void end_hello(struct made *made)
 {
   if (made->extensions > 0) set_length(made, made->extensions, 2);
   set_length(made, 1, 3);
+}
+
+/* In the form of SSLv2. */
+static inline void make_v2(struct made *made, const char *ciphers, size_t ciphers_len,
+                           size_t id_len, size_t challenge_len)
+{
+  made->len = 0;
+  put_number(made, 1, 1);
+  put_number(made, 2, 0x0303);
+  put_number(made, 2, ciphers_len);
+  put_number(made, 2, id_len);
+  put_number(made, 2, challenge_len);
+  put(made, ciphers, ciphers_len);
+  put(made, "0123456789abcdefghijklmnopqrstuvwxyz", id_len);
+  put(made, "0123456789abcdefghijklmnopqrstuvwxyz", challenge_len);
+}
+
+/* ---- Changes to a ClientHello that stands in a record of its own ---- */
+
+static inline void add_number(uint8_t *at, size_t width, size_t more)
+{
+  size_t number = more;
+  for (size_t i = 0; i < width; i++)
+    number += (size_t)at[i] << 8 * (width - 1 - i);
+  for (size_t i = 0; i < width; i++)
+    at[i] = (uint8_t)(number >> 8 * (width - 1 - i));
+}
+
+/* Offset of the extensions' length. */
+static inline size_t extensions_at(const uint8_t *record)
+{
+  size_t at = 5 + 4 + 2 + 32;                           /* headers, version, random */
+  at += 1 + (size_t)record[at];                         /* session id */
+  at += 2 + ((size_t)record[at] << 8 | record[at + 1]); /* cipher suites */
+  return at + 1 + record[at];                           /* compression methods */
+}
+
+/* Makes room in all lengths for `more` bytes of extensions. */
+static inline void lengthen_hello(uint8_t *record, size_t more)
+{
+  add_number(record + extensions_at(record), 2, more);
+  add_number(record + 3, 2, more);
+  add_number(record + 6, 3, more);
 }
 
 #endif

@@ -27,6 +27,17 @@ struct recorder {
   void (*hook)(struct recorder *, enum recorded);
 };
 
+/* Bytes of which each stands where it does. To be freed. */
+static inline uint8_t *pattern(size_t len)
+{
+  uint8_t *bytes = malloc(len);
+  assert_non_null(bytes);
+  uint32_t x = 1;
+  for (size_t i = 0; i < len; i++)
+    bytes[i] = (uint8_t)((x = x * 1664525u + 1013904223u) >> 24);
+  return bytes;
+}
+
 static inline void recorder_close(struct recorder *r)
 {
   if (r->stream) ml_stream_close(r->stream);

@@ -53,6 +53,17 @@ static void begin(int fds[2])
   ml_linger(loop, fds[0], &none);
 }
 
+/* A sock of `r` on `fds[0]`. */
+static struct ml_sock *open_sock(struct recorder *r, int fds[2])
+{
+  struct ml_error err;
+  pair(fds);
+  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
+  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
+  recorder_take(r, ml_sock_stream(sock));
+  return sock;
+}
+
 static void let_linger(struct ml_sock *sock, const char *text)
 {
   struct ml_buf words = {0};
@@ -87,10 +98,7 @@ static void what_a_sock_said_last_arrives_though_the_peer_goes_on(void **state)
   struct ml_slice bye = {(const uint8_t *)"bye", 3};
   char buffer[16];
   int fds[2];
-  pair(fds);
-  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
-  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
-  recorder_take(&r, ml_sock_stream(sock));
+  struct ml_sock *sock = open_sock(&r, fds);
   assert_int_equal(write(fds[1], "unread", 6), 6);
   assert_int_equal(ml_stream_write(r.stream, &bye, 1, &err), ML_DONE);
   let_linger(sock, "");
@@ -114,10 +122,7 @@ static void words_wait_for_a_peer_that_does_not_read(void **state)
   struct ml_slice bulk = {bytes, sizeof bytes};
   char tail[4] = "";
   int fds[2];
-  pair(fds);
-  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
-  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
-  recorder_take(&r, ml_sock_stream(sock));
+  struct ml_sock *sock = open_sock(&r, fds);
   assert_int_equal(ml_stream_write(r.stream, &bulk, 1, &err), ML_PENDING);
   let_linger(sock, "bye");
   recorder_close(&r);
@@ -166,12 +171,8 @@ static void a_peer_that_has_ended_is_not_waited_for(void **state)
 {
   (void)state;
   struct recorder r = {0};
-  struct ml_error err;
   int fds[2];
-  pair(fds);
-  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
-  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
-  recorder_take(&r, ml_sock_stream(sock));
+  struct ml_sock *sock = open_sock(&r, fds);
   assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
   r.stop_in = END;
   ml_stream_read_start(r.stream);
@@ -188,10 +189,7 @@ static void a_reset_stays_one(void **state)
   struct recorder r = {0};
   struct ml_error err;
   int fds[2];
-  pair(fds);
-  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
-  assert_int_equal(ml_sock_open_fd(sock, fds[0], &err), 0);
-  recorder_take(&r, ml_sock_stream(sock));
+  struct ml_sock *sock = open_sock(&r, fds);
   let_linger(sock, "words");
   assert_int_equal(ml_sock_set_reset(sock, &err), 0);
   recorder_close(&r);

@@ -1,77 +1,5 @@
-/* Socks over socket pairs, pipes, files and loopback. */
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "recorder.h"
-#include "sock.h"
-
-static struct ml_loop *loop;
-static struct recorder a, b;
-static int peer = -1; /* the other end of `a` where it is a plain descriptor */
-
-static int setup(void **state)
-{
-  (void)state;
-  struct ml_error err;
-  return ml_loop_new(&loop, &err);
-}
-
-static int teardown(void **state)
-{
-  (void)state;
-  recorder_reset(&a);
-  recorder_reset(&b);
-  if (peer >= 0) close(peer);
-  peer = -1;
-  ml_loop_free(loop);
-  return 0;
-}
-
-static void open_fd(struct recorder *r, int fd)
-{
-  struct ml_error err;
-  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
-  assert_non_null(sock);
-  assert_int_equal(ml_sock_open_fd(sock, fd, &err), 0);
-  recorder_take(r, ml_sock_stream(sock));
-}
-
-/* `a` on one end of a socket pair, `peer` the other. */
-static void pair_with_fd(void)
-{
-  int fds[2];
-  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-  open_fd(&a, fds[0]);
-  peer = fds[1];
-}
-
-/* `a` and `b` on the two ends. */
-static void pair(void)
-{
-  int fds[2];
-  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-  open_fd(&a, fds[0]);
-  open_fd(&b, fds[1]);
-}
-
-static int write_bytes(struct recorder *r, const void *data, size_t len)
-{
-  struct ml_slice slice = {data, len};
-  struct ml_error err;
-  return ml_stream_write(r->stream, &slice, 1, &err);
-}
-
-/* Bytes waiting at `peer`, without taking them. */
-static size_t waiting(void)
-{
-  char buffer[65536];
-  ssize_t n = recv(peer, buffer, sizeof buffer, MSG_PEEK | MSG_DONTWAIT);
-  return n > 0 ? (size_t)n : 0;
-}
+/* Socks over socket pairs: reading, writing, ending, closing. */
+#include "sock_pair.h"
 
 static void small_writes_leave_together_when_the_tick_ends(void **state)
 {
@@ -109,16 +37,6 @@ static void a_large_write_takes_the_queue_along_at_once(void **state)
   assert_int_equal(write_bytes(&a, big, sizeof big), ML_DONE);
   assert_int_equal(waiting(), 65536);
   assert_int_equal(ml_stream_queued(a.stream), 0);
-}
-
-static uint8_t *pattern(size_t len)
-{
-  uint8_t *bytes = malloc(len);
-  assert_non_null(bytes);
-  uint32_t x = 1;
-  for (size_t i = 0; i < len; i++)
-    bytes[i] = (uint8_t)((x = x * 1664525u + 1013904223u) >> 24);
-  return bytes;
 }
 
 static void what_the_kernel_refuses_follows_by_reference(void **state)
@@ -161,12 +79,6 @@ static void many_slices_arrive_in_order(void **state)
   assert_int_equal(b.len, COUNT * EACH);
   assert_memory_equal(b.bytes, bytes, COUNT * EACH);
   free(bytes);
-}
-
-static void fill(void)
-{
-  static uint8_t block[1 << 20];
-  assert_int_equal(write_bytes(&a, block, sizeof block), ML_PENDING);
 }
 
 static void closing_sends_what_was_taken_over(void **state)
@@ -414,206 +326,6 @@ static void it_can_be_closed_by_a_nested_loop(void **state)
   assert_int_equal(a.len, 2);
 }
 
-/* ---- Connecting ---- */
-
-static int listen_on_loopback(struct ml_addr *addr)
-{
-  struct ml_error err;
-  assert_int_equal(ml_addr_ip(addr, "127.0.0.1", 0, "connect", &err), 0);
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  assert_int_equal(bind(fd, (struct sockaddr *)&addr->storage, addr->len), 0);
-  assert_int_equal(getsockname(fd, (struct sockaddr *)&addr->storage, &addr->len), 0);
-  return fd;
-}
-
-static int start_connecting(struct recorder *r, const struct ml_addr *addr, struct ml_error *err)
-{
-  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
-  assert_non_null(sock);
-  recorder_take(r, ml_sock_stream(sock));
-  return ml_sock_connect(sock, addr, NULL, err);
-}
-
-static void what_is_written_while_connecting_is_sent(void **state)
-{
-  (void)state;
-  struct ml_addr addr;
-  struct ml_error err;
-  int listener = listen_on_loopback(&addr);
-  assert_int_equal(listen(listener, 1), 0);
-  assert_int_equal(start_connecting(&a, &addr, &err), 0);
-  assert_int_equal(write_bytes(&a, "early", 5), ML_PENDING);
-  assert_int_equal(ml_stream_shutdown(a.stream, &err), ML_PENDING);
-  ml_loop_run(loop);
-  assert_int_equal(a.events, 3);
-  assert_int_equal(a.order[0], CONNECT);
-  assert_int_equal(a.order[1], WRITTEN);
-  assert_int_equal(a.order[2], SHUTDOWN);
-  peer = accept(listener, NULL, NULL);
-  assert_int_equal(waiting(), 5);
-
-  struct ml_addr remote;
-  assert_int_equal(ml_stream_remote(a.stream, &remote, &err), 0);
-  assert_int_equal(ml_addr_port(&remote), ml_addr_port(&addr));
-  close(listener);
-}
-
-static void a_refused_connection_names_the_address(void **state)
-{
-  (void)state;
-  struct ml_addr addr;
-  struct ml_error err;
-  char message[64];
-  int bound = listen_on_loopback(&addr); /* never listens: the port is ours and refuses */
-  assert_int_equal(start_connecting(&a, &addr, &err), 0);
-  a.close_in = ERROR;
-  ml_loop_run(loop);
-  assert_int_equal(a.count[ERROR], 1);
-  assert_string_equal(a.error.code, "ECONNREFUSED");
-  assert_string_equal(a.error.syscall, "connect");
-  assert_string_equal(a.error.address, "127.0.0.1");
-  assert_int_equal(a.error.port, ml_addr_port(&addr));
-  snprintf(message, sizeof message, "connect ECONNREFUSED 127.0.0.1:%d", ml_addr_port(&addr));
-  assert_string_equal(a.error.message, message);
-  close(bound);
-}
-
-static void a_missing_unix_socket_fails_at_once_and_can_be_tried_again(void **state)
-{
-  (void)state;
-  struct ml_addr addr;
-  struct ml_error err;
-  assert_int_equal(ml_addr_unix(&addr, "/nonexistent/socket", 19, "connect", &err), 0);
-  assert_int_equal(start_connecting(&a, &addr, &err), -1);
-  assert_string_equal(err.message, "connect ENOENT /nonexistent/socket");
-
-  int listener = listen_on_loopback(&addr);
-  assert_int_equal(listen(listener, 1), 0);
-  assert_int_equal(ml_sock_connect(ml_sock_from(a.stream), &addr, NULL, &err), 0);
-  a.close_in = CONNECT;
-  ml_loop_run(loop);
-  assert_null(a.stream);
-  close(listener);
-}
-
-static void a_sock_connects_and_opens_once(void **state)
-{
-  (void)state;
-  struct ml_addr addr;
-  struct ml_error err;
-  int listener = listen_on_loopback(&addr);
-  assert_int_equal(listen(listener, 1), 0);
-  assert_int_equal(start_connecting(&a, &addr, &err), 0);
-  struct ml_sock *sock = ml_sock_from(a.stream);
-  assert_int_equal(ml_sock_connect(sock, &addr, NULL, &err), -1);
-  assert_string_equal(err.code, "EALREADY");
-  ml_loop_run(loop);
-  assert_int_equal(ml_sock_connect(sock, &addr, NULL, &err), -1);
-  assert_string_equal(err.code, "EISCONN");
-  assert_int_equal(ml_sock_open_fd(sock, listener, &err), -1);
-  assert_string_equal(err.code, "EISCONN");
-  assert_int_equal(a.events, 1);
-  close(listener);
-}
-
-static void a_reset_peer_is_a_read_error(void **state)
-{
-  (void)state;
-  struct ml_addr addr;
-  struct ml_error err;
-  int listener = listen_on_loopback(&addr);
-  assert_int_equal(listen(listener, 1), 0);
-  assert_int_equal(start_connecting(&a, &addr, &err), 0);
-  a.stop_in = CONNECT;
-  ml_stream_read_start(a.stream);
-  ml_loop_run(loop);
-  open_fd(&b, accept(listener, NULL, NULL));
-  assert_int_equal(ml_sock_set_reset(ml_sock_from(b.stream), &err), 0);
-  recorder_close(&b);
-  ml_loop_run(loop);
-  assert_int_equal(a.count[ERROR], 1);
-  assert_string_equal(a.error.message, "read ECONNRESET");
-  close(listener);
-}
-
-/* ---- Other descriptors ---- */
-
-static void pipes_work_and_keep_their_flags(void **state)
-{
-  (void)state;
-  int fds[2];
-  assert_int_equal(pipe(fds), 0);
-  int seen_by_others = dup(fds[0]);
-  open_fd(&a, fds[0]);
-  open_fd(&b, fds[1]);
-  assert_int_equal(fcntl(seen_by_others, F_GETFL) & O_NONBLOCK, 0);
-  assert_int_equal(write_bytes(&b, "through", 7), ML_DONE);
-  recorder_close(&b);
-  ml_stream_read_start(a.stream);
-  ml_loop_run(loop);
-  assert_int_equal(a.len, 7);
-  assert_int_equal(a.count[END], 1);
-  close(seen_by_others);
-}
-
-static void sockets_keep_their_flags(void **state)
-{
-  (void)state;
-  int fds[2];
-  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-  int seen_by_others = dup(fds[0]);
-  open_fd(&a, fds[0]);
-  peer = fds[1];
-  fill(); /* would block for ever */
-  assert_int_equal(fcntl(seen_by_others, F_GETFL) & O_NONBLOCK, 0);
-  close(seen_by_others);
-}
-
-static void a_regular_file_is_read_to_its_end(void **state)
-{
-  (void)state;
-  enum { SIZE = 200000 };
-  uint8_t *bytes = pattern(SIZE);
-  FILE *file = tmpfile();
-  assert_non_null(file);
-  assert_int_equal(fwrite(bytes, 1, SIZE, file), SIZE);
-  assert_int_equal(fflush(file), 0);
-  int fd = dup(fileno(file));
-  assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-  open_fd(&a, fd);
-  ml_stream_read_start(a.stream);
-  ml_loop_run(loop);
-  assert_int_equal(a.count[END], 1);
-  assert_int_equal(a.len, SIZE);
-  assert_memory_equal(a.bytes, bytes, SIZE);
-  fclose(file);
-  free(bytes);
-}
-
-static void descriptors_without_a_stream_are_refused(void **state)
-{
-  (void)state;
-  struct ml_error err;
-  struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
-  assert_int_equal(ml_sock_open_fd(sock, 1 << 20, &err), -1);
-  assert_string_equal(err.code, "EBADF");
-  int udp = socket(AF_INET, SOCK_DGRAM, 0);
-  assert_int_equal(ml_sock_open_fd(sock, udp, &err), -1);
-  assert_string_equal(err.code, "EINVAL");
-  ml_stream_close(ml_sock_stream(sock));
-  assert_int_equal(close(udp), 0);
-}
-
-static void options_of_tcp_do_nothing_elsewhere(void **state)
-{
-  (void)state;
-  struct ml_error err;
-  pair();
-  struct ml_sock *sock = ml_sock_from(a.stream);
-  assert_int_equal(ml_sock_set_nodelay(sock, true, &err), 0);
-  assert_int_equal(ml_sock_set_keepalive(sock, true, 10, &err), 0);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -640,16 +352,6 @@ int main(void)
       TEST(it_can_be_closed_on_an_error),
       TEST(it_can_be_closed_while_the_last_words_are_read),
       TEST(it_can_be_closed_by_a_nested_loop),
-      TEST(what_is_written_while_connecting_is_sent),
-      TEST(a_refused_connection_names_the_address),
-      TEST(a_missing_unix_socket_fails_at_once_and_can_be_tried_again),
-      TEST(a_sock_connects_and_opens_once),
-      TEST(a_reset_peer_is_a_read_error),
-      TEST(pipes_work_and_keep_their_flags),
-      TEST(sockets_keep_their_flags),
-      TEST(a_regular_file_is_read_to_its_end),
-      TEST(descriptors_without_a_stream_are_refused),
-      TEST(options_of_tcp_do_nothing_elsewhere),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

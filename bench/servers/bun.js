@@ -1,20 +1,9 @@
 'use strict';
 // usage: bun bun.js PORT CERTIFICATE_DIR BULK_MIB: the work of ../ceiling.c on Bun's own sockets, which are quicker than
 // its node:tls. Sockets write what the kernel takes; the rest waits for `drain`.
-const fs = require('fs');
+const { port, bulkSize, reply, zeros, identity } = require('./common');
 
-const port = Number(process.argv[2]);
-const dir = process.argv[3];
-const bulkSize = Number(process.argv[4]) * 1024 * 1024;
-
-const reply = Buffer.from('HTTP/1.1 200 OK\r\n' +
-  'Content-Type: text/plain\r\n' +
-  'Content-Length: 14\r\n' +
-  'Connection: keep-alive\r\n' +
-  '\r\n' +
-  'Hello, world!\n');
 const bulkHeader = Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${bulkSize}\r\n\r\n`);
-const zeros = Buffer.alloc(256 * 1024);
 
 function sendBulk(socket) {
   while (socket.data.left > 0) {
@@ -71,8 +60,7 @@ const echoing = {
 };
 
 function listen(type, offset, socket) {
-  const tls = { key: fs.readFileSync(`${dir}/${type}.key`), cert: fs.readFileSync(`${dir}/${type}.crt`) };
-  Bun.listen({ hostname: '127.0.0.1', port: port + offset, tls, socket });
+  Bun.listen({ hostname: '127.0.0.1', port: port + offset, tls: identity(type), socket });
 }
 
 listen('ecdsa', 0, answering);

@@ -3,19 +3,10 @@
 // port CALLBACKS take part in the handshake: sni, sessions, ocsp, or all of them.
 const fs = require('fs');
 const tls = require('tls');
+const common = require('./common');
 
-const port = Number(process.argv[2]);
-const dir = process.argv[3];
-const bulkSize = Number(process.argv[4]) * 1024 * 1024;
-
-const reply = Buffer.from('HTTP/1.1 200 OK\r\n' +
-  'Content-Type: text/plain\r\n' +
-  'Content-Length: 14\r\n' +
-  'Connection: keep-alive\r\n' +
-  '\r\n' +
-  'Hello, world!\n');
+const { port, dir, bulkSize, reply, zeros } = common;
 const bulkHeader = `HTTP/1.1 200 OK\r\nContent-Length: ${bulkSize}\r\n\r\n`;
-const zeros = Buffer.alloc(256 * 1024);
 
 function sendBulk(socket) {
   let left = bulkSize;
@@ -54,11 +45,7 @@ function echo(socket) {
 const GENERATION = 4096; // sessions
 
 function identity(type) {
-  return {
-    key: fs.readFileSync(`${dir}/${type}.key`),
-    cert: fs.readFileSync(`${dir}/${type}.crt`),
-    ecdhCurve: 'X25519',
-  };
+  return { ...common.identity(type), ecdhCurve: 'X25519' };
 }
 
 function chooseByName(options) {

@@ -490,7 +490,7 @@ describe('a native pipe', function()
     local T = require 'spec.support.tls'
     local c, d = running(t)
     t.b:unpipe(c)
-    local server = tls.TLSSocket(d, { isServer = true, key = T.localhost.key, cert = T.localhost.cert })
+    local server = tls.TLSSocket(d, T.identity { isServer = true })
     local client = tls.connect { socket = c, servername = 'localhost', ca = T.ca.cert }
     t.await(client, 'secureConnect')
     t.b:pipe(client)

@@ -12,22 +12,9 @@ local raises = N.raises
 
 local function ignore() end
 
--- A server that ends each connection after `text`.
-local function greeting(text, ready, options)
-  local server
-  server = T.serve(options, function(socket)
-    socket:on('error', ignore)
-    socket:finish(text)
-    socket:resume()
-  end, function(port)
-    ready(server, port)
-  end)
-  return server
-end
-
 describe('tls.connect', function()
   it('returns a connecting TLSSocket at once (tls.connect)', spec.async(function(done)
-    greeting('', function(server, port)
+    N.greeting('', function(server, port)
       local client = T.connect(port)
       assert.is_true(util.isInstance(client, tls.TLSSocket))
       assert.is_true(util.isInstance(client, net.Socket))
@@ -57,7 +44,7 @@ describe('tls.connect', function()
   it('prefers the path to a port (options.path)', spec.async(function(done, expect)
     local directory = spec.tempdir()
     local path = directory .. '/tls'
-    local server = tls.createServer({ key = T.localhost.key, cert = T.localhost.cert }, function(socket)
+    local server = tls.createServer(T.identity(), function(socket)
       socket:finish('by the path')
       socket:resume()
     end)
@@ -80,7 +67,7 @@ describe('tls.connect', function()
   end))
 
   it('uses the lookup function (options.lookup)', spec.async(function(done, expect)
-    greeting('found', function(server, port)
+    N.greeting('found', function(server, port)
       local client = T.connect(port, { host = 'somewhere.test', lookup = expect(function(host, _, callback)
         assert.equal('somewhere.test', host)
         callback(nil, '127.0.0.1', 4)
@@ -94,7 +81,7 @@ describe('tls.connect', function()
 
   it('has its own high-water mark and half-open flag (options.highWaterMark, options.allowHalfOpen)', spec.async(
     function(done)
-      greeting('', function(server, port)
+      N.greeting('', function(server, port)
         local client = T.connect(port, { highWaterMark = 4321, allowHalfOpen = true })
         assert.equal(4321, client.readableHighWaterMark)
         assert.equal(4321, client.writableHighWaterMark)
@@ -105,7 +92,7 @@ describe('tls.connect', function()
     end))
 
   it('is called off by a signal (options.signal)', spec.async(function(done, expect)
-    greeting('', function(server, port)
+    N.greeting('', function(server, port)
       local controller = AbortController()
       local client = T.connect(port, { signal = controller.signal })
       client:on('secureConnect', expect(0))
@@ -121,7 +108,7 @@ describe('tls.connect', function()
   end))
 
   it('gives what comes to onread (options.onread)', spec.async(function(done, expect)
-    greeting(('x'):rep(10000), function(server, port)
+    N.greeting(('x'):rep(10000), function(server, port)
       local got = 0
       local client = T.connect(port, { onread = { buffer = 1000, callback = function(count, chunk)
         assert.equal(#chunk, count)
@@ -138,7 +125,7 @@ describe('tls.connect', function()
   end))
 
   it('takes a context made before, many times (options.secureContext)', spec.async(function(done, expect)
-    greeting('', function(server, port)
+    N.greeting('', function(server, port)
       local context, left = tls.createSecureContext { ca = T.ca.cert }, 3
       for _ = 1, 3 do
         local client = tls.connect { port = port, host = '127.0.0.1', servername = 'localhost',
@@ -214,7 +201,7 @@ describe('tls.connect with a socket', function()
   local function over(prepare, check)
     return spec.async(function(done, expect)
       local server
-      greeting('through a socket', function(started, port)
+      N.greeting('through a socket', function(started, port)
         server = started
         prepare(port, expect(function(plain)
           local client = T.connect(nil, { socket = plain }, expect())
@@ -267,7 +254,7 @@ describe('tls.connect with a socket', function()
         socket:once('data', expect(function(line)
           assert.equal('STARTTLS\r\n', line)
           socket:write('220 go ahead\r\n')
-          local secure = tls.TLSSocket(socket, { isServer = true, key = T.localhost.key, cert = T.localhost.cert })
+          local secure = tls.TLSSocket(socket, T.identity { isServer = true })
           secure:on('secure', expect(function()
             secure:finish('secret')
           end))
@@ -297,7 +284,7 @@ describe('tls.connect with a socket', function()
     local size = 8 * 1024 * 1024
     local plain = net.createServer(function(socket)
       socket:write(('-'):rep(size))
-      local secure = tls.TLSSocket(socket, { isServer = true, key = T.localhost.key, cert = T.localhost.cert })
+      local secure = tls.TLSSocket(socket, T.identity { isServer = true })
       secure:finish('in secret')
       secure:resume()
     end)
@@ -364,7 +351,7 @@ describe('tls.connect with a socket', function()
   end))
 
   it('shows the addresses of the connection (localAddress, remoteAddress)', spec.async(function(done, expect)
-    greeting('', function(server, port)
+    N.greeting('', function(server, port)
       local plain = net.connect(port, '127.0.0.1')
       plain:on('connect', function()
         local localPort = plain.localPort
@@ -389,7 +376,7 @@ end)
 
 describe('a TLSSocket of the script', function()
   it('may be made without a socket, and connected later (new tls.TLSSocket)', spec.async(function(done, expect)
-    greeting('late', function(server, port)
+    N.greeting('late', function(server, port)
       local client = tls.TLSSocket(nil, { ca = T.ca.cert, servername = 'localhost' })
       assert.is_false(client.connecting)
       client:connect(port, '127.0.0.1', expect())
@@ -406,8 +393,8 @@ describe('a TLSSocket of the script', function()
   it('connects again, and believes nothing of what it was shown before (connect, authorized)', spec.async(
     function(done, expect)
       local stranger = spec.selfSigned { names = { 'localhost' } }
-      greeting('known', function(known, port)
-        greeting('unknown', function(unknown, other)
+      N.greeting('known', function(known, port)
+        N.greeting('unknown', function(unknown, other)
           local client = T.connect(port, { rejectUnauthorized = false })
           local facts = {}
           client:setEncoding('utf8')
@@ -439,7 +426,7 @@ describe('a TLSSocket of the script', function()
     end))
 
   it('may carry another TLS connection (tls.connect, socket)', spec.async(function(done, expect)
-    greeting('from within', function(inner, port)
+    N.greeting('from within', function(inner, port)
       local outer
       outer = T.serve({}, function(socket)
         local below = net.connect(port, '127.0.0.1')
@@ -484,7 +471,7 @@ describe('a TLSSocket of the script', function()
   end)
 
   it('may be subclassed (new tls.TLSSocket)', spec.async(function(done, expect)
-    greeting('for a subclass', function(server, port)
+    N.greeting('for a subclass', function(server, port)
       local Mine = tls.TLSSocket:extend('Mine')
       function Mine:shout(text)
         return text:upper()

@@ -10,7 +10,7 @@ local T = require 'spec.support.tls'
 local function ignore() end
 
 local function identity(options)
-  return T.merged({ isServer = true, key = T.localhost.key, cert = T.localhost.cert }, options)
+  return T.identity(T.merged({ isServer = true }, options))
 end
 
 describe('allowHalfOpen', function()
@@ -152,6 +152,15 @@ describe('a server that is named as an option', function()
     end)
   end
 
+  local function garbage(port)
+    local client
+    client = net.connect(port, '127.0.0.1', function()
+      client:write(('*'):rep(1024))
+    end)
+    client:on('error', ignore)
+    client:resume()
+  end
+
   it('does not hear of failures, which are the error event of the socket (new tls.TLSSocket)', over(
     function(socket, expect, over_)
       socket:on('error', expect(function(err)
@@ -159,14 +168,7 @@ describe('a server that is named as an option', function()
         assert.equal('wrong version number', err.reason)
       end))
       socket:on('close', expect(over_))
-    end, function(port)
-      local client
-      client = net.connect(port, '127.0.0.1', function()
-        client:write(('*'):rep(1024))
-      end)
-      client:on('error', ignore)
-      client:resume()
-    end))
+    end, garbage))
 
   it('goes on although nobody listens for the error event of the socket (new tls.TLSSocket)', over(
     function(socket, expect, over_)
@@ -174,14 +176,7 @@ describe('a server that is named as an option', function()
         assert.is_true(hadError)
         over_()
       end))
-    end, function(port)
-      local client
-      client = net.connect(port, '127.0.0.1', function()
-        client:write(('*'):rep(1024))
-      end)
-      client:on('error', ignore)
-      client:resume()
-    end))
+    end, garbage))
 
   it('does not announce the connection, whose event is secure (new tls.TLSSocket)', over(
     function(socket, expect, over_)

@@ -12,10 +12,6 @@ local raises = N.raises
 
 local function ignore() end
 
-local function identity()
-  return { key = T.localhost.key, cert = T.localhost.cert }
-end
-
 describe('tls.createServer', function()
   it('gives a server that is a net.Server too (tls.createServer)', function()
     local function listener() end
@@ -43,7 +39,7 @@ describe('tls.createServer', function()
 
   it('may be subclassed (new tls.Server)', spec.async(function(done, expect)
     local Mine = tls.Server:extend('Mine')
-    local server = Mine(identity(), expect(function(socket)
+    local server = Mine(T.identity(), expect(function(socket)
       socket:finish()
       socket:resume()
     end))
@@ -354,7 +350,7 @@ describe('the context for a name', function()
   }))
 
   it('needs a name (addContext)', function()
-    local server = tls.createServer(identity())
+    local server = tls.createServer(T.identity())
     raises('ERR_TLS_REQUIRED_SERVER_NAME', server.addContext, server, nil, {})
     raises('ERR_TLS_REQUIRED_SERVER_NAME', server.addContext, server, '', {})
   end)

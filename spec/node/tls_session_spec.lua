@@ -2,22 +2,8 @@
 -- resumption").
 
 local spec = require 'moonlatch.spec'
+local N = require 'spec.support.node'
 local T = require 'spec.support.tls'
-
-local function ignore() end
-
--- A server that ends each connection after `text`.
-local function greeting(text, ready, options)
-  local server
-  server = T.serve(options, function(socket)
-    socket:on('error', ignore)
-    socket:finish(text)
-    socket:resume()
-  end, function(port)
-    ready(server, port)
-  end)
-  return server
-end
 
 describe('a session', function()
   T.eachVersion(it, 'of the session event is resumed by the option session (session, isSessionReused)',
@@ -57,7 +43,7 @@ describe('a session', function()
 
   T.eachVersion(it, 'of getSession is resumed by setSession (getSession, setSession)',
     function(version, done, expect)
-      greeting('x', function(server, port)
+      N.greeting('x', function(server, port)
         local session
         local first = T.connect(port)
         first:on('data', function()
@@ -82,7 +68,7 @@ describe('a session', function()
 
   T.eachVersion(it, 'of the session event is the one that getSession gives in there (session, getSession)',
     function(version, done, expect)
-      greeting('x', function(server, port)
+      N.greeting('x', function(server, port)
         local client = T.connect(port)
         local count = 0
         client:on('session', function(session)
@@ -98,7 +84,7 @@ describe('a session', function()
     end)
 
   it('has a ticket to show under TLS 1.2 (getTLSTicket)', spec.async(function(done, expect)
-    greeting('x', function(server, port)
+    N.greeting('x', function(server, port)
       local client
       client = T.connect(port, { maxVersion = 'TLSv1.2' }, expect(function()
         assert.is_string(client:getTLSTicket())
@@ -112,7 +98,7 @@ describe('a session', function()
   end))
 
   it('of another server is not resumed but does not hurt (session)', spec.async(function(done, expect)
-    greeting('x', function(one, port)
+    N.greeting('x', function(one, port)
       local session
       local first = T.connect(port)
       first:on('session', function(data)
@@ -121,7 +107,7 @@ describe('a session', function()
       first:resume()
       first:on('close', expect(function()
         one:close()
-        greeting('x', function(two, other)
+        N.greeting('x', function(two, other)
           local second = T.connect(other, { session = session })
           second:on('secureConnect', expect(function()
             assert.is_false(second:isSessionReused())
@@ -136,7 +122,7 @@ describe('a session', function()
   end))
 
   it('comes once for each ticket of TLS 1.3, after secureConnect (session)', spec.async(function(done, expect)
-    greeting('x', function(server, port)
+    N.greeting('x', function(server, port)
       local events = {}
       local client = T.connect(port)
       client:on('session', function()
@@ -154,7 +140,7 @@ describe('a session', function()
   end))
 
   it('of TLS 1.2 comes after secureConnect as well (session)', spec.async(function(done, expect)
-    greeting('x', function(server, port)
+    N.greeting('x', function(server, port)
       local events = {}
       local client = T.connect(port)
       client:on('session', function(session)
@@ -173,7 +159,7 @@ describe('a session', function()
   end))
 
   it('does not come from a server of TLS 1.3 that has nothing to resume (session)', spec.async(function(done, expect)
-    greeting('x', function(server, port)
+    N.greeting('x', function(server, port)
       local client = T.connect(port)
       client:on('session', function()
         error 'a session'
@@ -195,7 +181,7 @@ describe("a server's store", function()
         return ('%02x'):format(byte:byte())
       end))
     end
-    greeting('x', function(server, port)
+    N.greeting('x', function(server, port)
       server:on('newSession', function(id, data, callback)
         store[hex(id)] = data
         callback()

@@ -29,6 +29,19 @@ function M.listening(onSocket, ready)
   return server
 end
 
+--- A TLS server that ends each connection after `text`: ready(server, port).
+function M.greeting(text, ready, options)
+  local server
+  server = T.serve(options, function(socket)
+    socket:on('error', function() end)
+    socket:finish(text)
+    socket:resume()
+  end, function(port)
+    ready(server, port)
+  end)
+  return server
+end
+
 --- A port that nobody listens on.
 function M.unusedPort(fn)
   M.listening(nil, function(server, port)

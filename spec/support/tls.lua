@@ -21,9 +21,14 @@ local function merged(defaults, options)
   return result
 end
 
+--- Options of a server, or of a context for one: the localhost identity, and these.
+function M.identity(options)
+  return merged({ key = M.localhost.key, cert = M.localhost.cert }, options)
+end
+
 --- A listening server with the localhost identity. `ready(port)` is called when it listens.
 function M.serve(options, onSocket, ready)
-  local server = tls.createServer(merged({ key = M.localhost.key, cert = M.localhost.cert }, options), onSocket)
+  local server = tls.createServer(M.identity(options), onSocket)
   server:listen(0, '127.0.0.1', function()
     ready(server:address().port)
   end)

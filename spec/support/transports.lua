@@ -75,7 +75,7 @@ end
 
 local function openTlsOverUnix(await, options)
   local path = unixPath()
-  local identity = { key = T.localhost.key, cert = T.localhost.cert }
+  local identity = T.identity()
   local server = listening(await, tls.createServer(merged(identity, options)), { path = path })
   local client = tls.connect(merged({ path = path, servername = 'localhost', ca = T.ca.cert }, options))
   return joined(await, server, 'secureConnection', client, 'secureConnect')
@@ -115,7 +115,7 @@ local function openOverDuplex(await, options)
   -- What TLS stands on lends it its allowHalfOpen.
   local pair = stream.duplexPair { allowHalfOpen = options.allowHalfOpen or false }
   local server = tls.TLSSocket(pair[1], merged({
-    isServer = true, secureContext = tls.createSecureContext { key = T.localhost.key, cert = T.localhost.cert },
+    isServer = true, secureContext = tls.createSecureContext(T.identity()),
   }, options))
   local client = tls.connect(merged({ socket = pair[2], servername = 'localhost', ca = T.ca.cert }, options))
   await(client, 'secureConnect')

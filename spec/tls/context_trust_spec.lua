@@ -21,7 +21,7 @@ end
 local function judge(await, files, options, names)
   local codes = {}
   local refusal
-  local server, port = W.serve(await, T.merged({ key = T.localhost.key, cert = T.localhost.cert, requestCert = true },
+  local server, port = W.serve(await, T.merged(T.identity { requestCert = true },
     options))
   server:on('tlsClientError', function(err)
     refusal = err.code
@@ -169,7 +169,7 @@ describe('allowPartialTrustChain', function()
 
   -- The flag is the connection's, and the connection was made under the server's own context.
   it('goes with the context that the name chooses', P.test(CLIENTS, function(await, files)
-    local identity = { key = T.localhost.key, cert = T.localhost.cert, ca = between.cert }
+    local identity = T.identity { ca = between.cert }
     local lax = T.merged(identity, { allowPartialTrustChain = true })
     for _, case in ipairs { { identity, lax, false }, { lax, identity, true } } do
       local own, added, refused = case[1], case[2], case[3]

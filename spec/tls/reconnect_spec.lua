@@ -58,7 +58,7 @@ local SERVERS = {
 for _, case in ipairs(SERVERS) do
   describe('openssl s_client, of a server with ' .. case[1] .. ',', function()
     local function serve(await)
-      local server, port = W.serve(await, T.merged({ key = T.localhost.key, cert = T.localhost.cert }, case[2]))
+      local server, port = W.serve(await, T.identity(case[2]))
       case[3](server)
       return server, port
     end

@@ -11,7 +11,7 @@ local util = require 'util'
 local P = require 'spec.support.peers'
 local T = require 'spec.support.tls'
 
-local SERVER = { key = T.localhost.key, cert = T.localhost.cert }
+local SERVER = T.identity()
 local CLIENT = { ca = T.ca.cert }
 
 -- The warning is a spec of its own.

@@ -44,6 +44,13 @@ local function plainTalk(await, port, text)
   return got
 end
 
+-- A program that has ended well, and said nothing but this.
+local function prints(expected, status, stdout, stderr)
+  assert.equal('', stderr)
+  assert.equal(expected, stdout)
+  assert.equal(0, status)
+end
+
 describe('examples/starttls_smtp.lua', function()
   it('takes a message from openssl s_client -starttls smtp', P.test({}, function(await, files)
     local server, port = startServer(await, 'starttls_smtp', files.dir, { 'server', 0 })
@@ -64,11 +71,8 @@ describe('examples/starttls_smtp.lua', function()
 
   it('sends a message', P.test({}, function(await, files)
     local server, port = startServer(await, 'starttls_smtp', files.dir, { 'server', 0 })
-    local status, stdout, stderr = ended(await, start('starttls_smtp', files.dir, { 'client', port },
-      { input = 'Subject: from the client\n\n.dotted\nsecond line\n' }))
-    assert.equal('', stderr)
-    assert.equal('sent over TLSv1.3\n', stdout)
-    assert.equal(0, status)
+    prints('sent over TLSv1.3\n', ended(await, start('starttls_smtp', files.dir, { 'client', port },
+      { input = 'Subject: from the client\n\n.dotted\nsecond line\n' })))
     P.waitFor(await, server, 'stdout', 'message:\nSubject: from the client\n\n%.dotted\nsecond line\n')
     P.stop(await, server)
   end))
@@ -177,11 +181,8 @@ describe('examples/starttls_postgres.lua', function()
   end
 
   it('asks a PostgreSQL server over TLS', P.test({}, function(await, files)
-    local status, stdout, stderr = ended(await, start('starttls_postgres', files.dir,
-      { 'query', server.address, server.port, postgres.USER, files.ca, FACTS }))
-    assert.equal('', stderr)
-    assert.equal('t\tTLSv1.3\tt\t\n', stdout)
-    assert.equal(0, status)
+    prints('t\tTLSv1.3\tt\t\n', ended(await, start('starttls_postgres', files.dir,
+      { 'query', server.address, server.port, postgres.USER, files.ca, FACTS })))
   end))
 
   it('carries large answers', P.test({}, function(await, files)
@@ -254,13 +255,10 @@ describe('examples/starttls_postgres.lua', function()
     local door, port, close = openDoor(await, files)
     local parameters = ('host=localhost hostaddr=127.0.0.1 port=%d user=%s dbname=postgres '
       .. 'sslrootcert=%s/postgres-ca.pem sslmode='):format(port, postgres.USER, files.dir)
-    local status, stdout, stderr = psql(await, parameters .. 'verify-full', "SELECT 'through the door'")
-    assert.equal('', stderr)
-    assert.equal('through the door\n', stdout)
-    assert.equal(0, status)
+    prints('through the door\n', psql(await, parameters .. 'verify-full', "SELECT 'through the door'"))
     P.waitFor(await, door, 'stdout', 'secure: TLSv1%.3, TLS_%S+\n')
 
-    status, stdout, stderr = psql(await, parameters .. 'disable', 'SELECT 1')
+    local status, stdout, stderr = psql(await, parameters .. 'disable', 'SELECT 1')
     assert.matches('this door asks for TLS', stderr)
     assert.equal('', stdout)
     assert.equal(2, status)
@@ -310,16 +308,10 @@ describe('examples/one_port.lua', function()
       return P.run(await, { 'curl', '--silent', '--show-error', '--noproxy', '*', '--cacert',
         files.dir .. '/one-port-ca.pem', ... })
     end
-    local status, stdout, stderr = curl('https://localhost:' .. port .. '/')
-    assert.equal('', stderr)
-    assert.equal('hello in secret\n', stdout)
-    assert.equal(0, status)
-    status, stdout = curl('--write-out', '%{http_code} %{redirect_url}', ('http://localhost:%d/path'):format(port))
-    assert.equal(('308 https://localhost:%d/path'):format(port), stdout)
-    assert.equal(0, status)
-    status, stdout = curl('--location', ('http://localhost:%d/path'):format(port))
-    assert.equal('hello in secret\n', stdout)
-    assert.equal(0, status)
+    local plain = ('http://localhost:%d/path'):format(port)
+    prints('hello in secret\n', curl('https://localhost:' .. port .. '/'))
+    prints(('308 https://localhost:%d/path'):format(port), curl('--write-out', '%{http_code} %{redirect_url}', plain))
+    prints('hello in secret\n', curl('--location', plain))
     P.waitFor(await, server, 'stdout', 'sent to https\nserved over TLSv1%.3\n')
     P.stop(await, server)
   end))

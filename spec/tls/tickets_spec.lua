@@ -125,7 +125,7 @@ end)
 
 describe('a server’s ticket keys', function()
   local function server(options)
-    return tls.createServer(T.merged({ key = T.localhost.key, cert = T.localhost.cert }, options))
+    return tls.createServer(T.identity(options))
   end
 
   it('are 48 random bytes unless it is told', function()
@@ -166,7 +166,7 @@ describe('a server’s ticket keys', function()
   end)
 
   it('outlast its context, unless the next one brings others', function()
-    local identity = { key = T.localhost.key, cert = T.localhost.cert }
+    local identity = T.identity()
     local one = server { ticketKeys = { NEW, OLD } }
     one:setSecureContext(identity)
     assert.same({ NEW, OLD }, one:getTicketKeys(true))

@@ -53,8 +53,8 @@ if(BUSTED)
     set_tests_properties(${name} PROPERTIES TIMEOUT ${spec_timeout} ENVIRONMENT "${spec_environment}")
   endforeach()
 
-  # Pipes between sockets run in C; these specs hold without that as well. Both are the longest there are.
-  foreach(name stream/conformance_pipe stream/properties)
+  # Pipes between sockets run in C; these specs hold without that as well. They are the longest there are.
+  foreach(name stream/conformance_pipe stream/conformance_pipeline stream/properties)
     add_test(NAME spec/${name}_in_lua
              COMMAND ${BUSTED} --lua=$<TARGET_FILE:moonlatch> spec/${name}_spec.lua
              WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})

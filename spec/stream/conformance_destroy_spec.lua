@@ -411,11 +411,4 @@ local farEnd = {
   end },
 }
 
-local all = {}
-for _, group in ipairs { destroying, inListeners, nothingMore, failing, farEnd } do
-  for _, case in ipairs(group) do
-    all[#all + 1] = case
-  end
-end
-
-C.run({ describe = describe, it = it }, 'Destroying', all)
+C.run({ describe = describe, it = it }, 'Destroying', { destroying, inListeners, nothingMore, failing, farEnd })

@@ -295,12 +295,11 @@ local over = {
   end },
 }
 
-local all = {}
-for _, group in ipairs { halves, halfOpen, order, over } do
+local groups = { halves, halfOpen, order, over }
+for _, group in ipairs(groups) do
   for _, case in ipairs(group) do
     case.on = 'ends'
-    all[#all + 1] = case
   end
 end
 
-C.run({ describe = describe, it = it }, 'Duplex', all)
+C.run({ describe = describe, it = it }, 'Duplex', groups)

@@ -491,11 +491,4 @@ local ending = {
   end },
 }
 
-local all = {}
-for _, group in ipairs { writing, callbacks, encodings, misuse, corking, ending } do
-  for _, case in ipairs(group) do
-    all[#all + 1] = case
-  end
-end
-
-C.run({ describe = describe, it = it }, 'Writable', all)
+C.run({ describe = describe, it = it }, 'Writable', { writing, callbacks, encodings, misuse, corking, ending })

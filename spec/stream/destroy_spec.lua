@@ -2,34 +2,14 @@ local stream = require 'stream'
 local errors = require 'moonlatch.errors'
 local abort = require 'moonlatch.abort'
 local tick = require 'moonlatch.tick'
+local S = require 'spec.support.streams'
 
-local function newReadable(options)
-  options = options or {}
-  options.read = options.read or function() end
-  return stream.Readable(options)
-end
+local newReadable, newDuplex, record = S.idle, S.duplex, S.record
 
 local function newWritable(options)
   options = options or {}
   options.write = options.write or function(_, _, _, callback) callback() end
   return stream.Writable(options)
-end
-
-local function newDuplex(options)
-  options = options or {}
-  options.read = options.read or function() end
-  options.write = options.write or function(_, _, _, callback) callback() end
-  return stream.Duplex(options)
-end
-
-local function record(target, ...)
-  local log = {}
-  for _, name in ipairs { ... } do
-    target:on(name, function(value)
-      log[#log + 1] = value == nil and name or name .. ':' .. tostring(value)
-    end)
-  end
-  return log
 end
 
 for name, make in pairs { Readable = newReadable, Writable = newWritable, Duplex = newDuplex } do

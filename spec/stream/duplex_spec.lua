@@ -2,25 +2,10 @@ local class = require 'moonlatch.class'
 local stream = require 'stream'
 local errors = require 'moonlatch.errors'
 local tick = require 'moonlatch.tick'
+local S = require 'spec.support.streams'
 
 local Duplex, Transform, PassThrough = stream.Duplex, stream.Transform, stream.PassThrough
-
-local function record(target, ...)
-  local log = {}
-  for _, name in ipairs { ... } do
-    target:on(name, function(value)
-      log[#log + 1] = value == nil and name or name .. ':' .. tostring(value)
-    end)
-  end
-  return log
-end
-
-local function newDuplex(options)
-  options = options or {}
-  options.read = options.read or function() end
-  options.write = options.write or function(_, _, _, callback) callback() end
-  return Duplex(options)
-end
+local newDuplex, record = S.duplex, S.record
 
 describe('Duplex', function()
   it('is a Readable and a Writable', function()

@@ -1,22 +1,9 @@
 local stream = require 'stream'
 local errors = require 'moonlatch.errors'
 local tick = require 'moonlatch.tick'
+local S = require 'spec.support.streams'
 
-local function source(chunks, options)
-  local i = 0
-  options = options or {}
-  options.read = function(self)
-    i = i + 1
-    self:push(chunks[i])
-  end
-  return stream.Readable(options)
-end
-
-local function idle(options)
-  options = options or {}
-  options.read = function() end
-  return stream.Readable(options)
-end
+local source, idle = S.source, S.idle
 
 local function sink(options, hold)
   options = options or {}

@@ -2,14 +2,10 @@ local stream = require 'stream'
 local errors = require 'moonlatch.errors'
 local abort = require 'moonlatch.abort'
 local tick = require 'moonlatch.tick'
+local S = require 'spec.support.streams'
 
 local pipeline, finished = stream.pipeline, stream.finished
-
-local function idle(options)
-  options = options or {}
-  options.read = function() end
-  return stream.Readable(options)
-end
+local idle = S.idle
 
 local function sink(options)
   options = options or {}
@@ -354,13 +350,9 @@ describe('pipeline', function()
   end)
 
   it('checks its arguments', function()
-    local function codeOf(...)
-      local ok, err = pcall(pipeline, ...)
-      return ok and 'ok' or err.code
-    end
-    assert.equal('ERR_INVALID_ARG_TYPE', codeOf(idle(), (sink())))
-    assert.equal('ERR_MISSING_ARGS', codeOf(idle(), print))
-    assert.equal('ERR_MISSING_ARGS', codeOf(print))
-    assert.equal('ERR_INVALID_ARG_TYPE', codeOf(idle(), 5, print))
+    assert.equal('ERR_INVALID_ARG_TYPE', S.codeOf(pipeline, idle(), (sink())))
+    assert.equal('ERR_MISSING_ARGS', S.codeOf(pipeline, idle(), print))
+    assert.equal('ERR_MISSING_ARGS', S.codeOf(pipeline, print))
+    assert.equal('ERR_INVALID_ARG_TYPE', S.codeOf(pipeline, idle(), 5, print))
   end)
 end)

@@ -4,6 +4,7 @@ local crypto = require 'crypto'
 local net = require 'net'
 local stream = require 'stream'
 local tls = require 'tls'
+local T = require 'spec.support.tls'
 
 local M = {}
 
@@ -203,6 +204,62 @@ function M.flood(client, server, options, done)
     done(nil, { same = same and received == sent, bytes = received, waiting = waiting })
   end)
   pump()
+end
+
+-- ---- Both ends over a pair of Duplexes ----
+
+--- Options of either end.
+function M.serverOptions(options)
+  return T.identity(T.merged({ isServer = true }, options))
+end
+
+function M.clientOptions(socket, options)
+  return T.merged({ socket = socket, ca = T.ca.cert, servername = 'localhost' }, options)
+end
+
+--- Both ends over two joined streams, and those.
+function M.overPair(options)
+  local ends = stream.duplexPair(options)
+  return tls.connect(M.clientOptions(ends[1])), tls.TLSSocket(ends[2], M.serverOptions()), ends[1], ends[2]
+end
+
+--- Both ends, with their handshake over. Whatever goes wrong later is the caller's.
+function M.secured(await, options)
+  local client, server, below, above = M.overPair(options)
+  await(function(done)
+    local left = 2
+    local function one()
+      left = left - 1
+      if left == 0 then
+        done()
+      end
+    end
+    client:once('secureConnect', one)
+    server:once('secure', one)
+    client:resume()
+    server:resume()
+  end)
+  return client, server, below, above
+end
+
+--- The names of a stream's last events, in order, as `log` grows.
+function M.record(log, name, socket)
+  for _, event in ipairs { 'end', 'error', 'finish', 'close' } do
+    socket:on(event, function(value)
+      local detail = event == 'error' and ' ' .. tostring(value.code or value.message) or ''
+      log[#log + 1] = ('%s %s%s'):format(name, event, detail)
+    end)
+  end
+  return socket
+end
+
+--- How often it stands there.
+function M.count(log, entry)
+  local n = 0
+  for _, each in ipairs(log) do
+    n = n + (each == entry and 1 or 0)
+  end
+  return n
 end
 
 return M

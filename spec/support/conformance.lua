@@ -240,17 +240,19 @@ function M.test(transport, options, fn)
   end)
 end
 
---- Registers the cases with busted, over each transport.
+--- Registers groups of cases with busted, over each transport.
 ---@param busted { describe: function, it: function }
 ---@param subject string
----@param cases table[]
+---@param groups table[][]
 ---@param over? spec.Transport[]  all by default
-function M.run(busted, subject, cases, over)
+function M.run(busted, subject, groups, over)
   for _, transport in ipairs(over or transports.all) do
     busted.describe(('%s over %s'):format(subject, transport.name), function()
-      for _, case in ipairs(cases) do
-        if applies(case, transport) then
-          busted.it(case[1], M.test(transport, case.options, case[2]))
+      for _, group in ipairs(groups) do
+        for _, case in ipairs(group) do
+          if applies(case, transport) then
+            busted.it(case[1], M.test(transport, case.options, case[2]))
+          end
         end
       end
     end)

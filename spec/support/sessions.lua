@@ -99,6 +99,24 @@ function M.keep(server)
   return store
 end
 
+--- What a server tells of connections that fail, as it comes.
+function M.failures(server)
+  local list = {}
+  server:on('tlsClientError', function(err)
+    table.insert(list, err)
+  end)
+  return list
+end
+
+--- The server, its port, and a session that it has made, which is in its store.
+function M.withSession(await, version, options)
+  local server, port = M.serve(await, M.limits(version, options))
+  local store = M.keep(server)
+  local session = M.visit(await, port).session
+  server:removeAllListeners('resumeSession')
+  return server, port, session, store
+end
+
 -- `number` as the DER of a session has it under `tag` (SSL_SESSION_ASN1 in OpenSSL).
 local TIME, TIMEOUT = 1, 2
 local function field(tag, number)

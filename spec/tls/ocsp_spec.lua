@@ -1,80 +1,22 @@
--- OCSP in the handshake: what a server is asked and staples, and what a client is told.
+-- OCSP in the handshake: what a server staples, and what a client is told.
 local crypto = require 'crypto'
 local errors = require 'moonlatch.errors'
-local fs = require 'fs'
 local net = require 'net'
 local process = require 'process'
 local spec = require 'moonlatch.spec'
 local tls = require 'tls'
+local O = require 'spec.support.staples'
 local P = require 'spec.support.peers'
-local S = require 'spec.support.sessions'
 local T = require 'spec.support.tls'
 
 local RESPONSE = T.ca:ocspResponse(T.localhost)
-local VERSIONS = { 'TLSv1.2', 'TLSv1.3' }
-
-local function der(identity)
-  return crypto.X509Certificate(identity.cert).raw
-end
-
-local function hex(bytes)
-  return (bytes:gsub('.', function(byte)
-    return ('%02x'):format(byte:byte())
-  end))
-end
-
-local function only(version, options)
-  return T.merged({ minVersion = version, maxVersion = version }, options)
-end
-
--- Runs `check(await, version, expect)` for TLS 1.2 and for TLS 1.3, as two tests.
-local function eachVersion(name, check)
-  for _, version in ipairs(VERSIONS) do
-    it(('%s (%s)'):format(name, version), spec.coroutine(function(await, expect)
-      check(await, version, expect)
-    end))
-  end
-end
-
--- A server that asks `listener` for its staple, and greets.
-local function serve(await, options, listener)
-  local server, port = P.serve(await, options, function(socket)
-    socket:on('error', function() end)
-    socket:finish('hello')
-    socket:resume()
-  end)
-  if listener then
-    server:on('OCSPRequest', listener)
-  end
-  server.failures = {}
-  server:on('tlsClientError', function(err)
-    table.insert(server.failures, err)
-  end)
-  return server, port
-end
-
--- Connects, asking for a staple unless told otherwise, and waits for the end.
----@return spec.Visit seen  with events and staple
-local function visit(await, port, options)
-  return S.visit(await, port, T.merged({ requestOCSP = true }, options), function(socket, seen)
-    seen.events = {}
-    for _, name in ipairs { 'OCSPResponse', 'secureConnect' } do
-      socket:on(name, function()
-        table.insert(seen.events, name)
-      end)
-    end
-    socket:on('OCSPResponse', function(response, ...)
-      assert(select('#', ...) == 0)
-      seen.staple = response
-    end)
-  end)
-end
 
 local BOTH = { 'OCSPResponse', 'secureConnect' }
+local der, only, serve, visit = O.der, O.only, O.serve, O.visit
 
 describe('a server that staples', function()
   local function stapling(name, listener, expected)
-    eachVersion(name, function(await, version)
+    O.eachVersion(it, name, function(await, version)
       local server, port = serve(await, only(version), listener)
       local seen = visit(await, port)
       assert.equal(expected, seen.staple)
@@ -116,7 +58,7 @@ describe('a server that staples', function()
     setImmediate(callback, nil, nil)
   end, nil)
 
-  eachVersion('asks every listener; the first answer counts', function(await, version)
+  O.eachVersion(it, 'asks every listener; the first answer counts', function(await, version)
     local asked = 0
     local server, port = serve(await, only(version), function()
       asked = asked + 1
@@ -132,7 +74,7 @@ describe('a server that staples', function()
     P.close(await, server)
   end)
 
-  eachVersion('staples nothing when nobody listens any more', function(await, version)
+  O.eachVersion(it, 'staples nothing when nobody listens any more', function(await, version)
     local server, port = serve(await, only(version))
     server:once('OCSPRequest', function(_, _, callback)
       callback(nil, RESPONSE)
@@ -143,7 +85,7 @@ describe('a server that staples', function()
   end)
 
   -- Gone between the connection and the question.
-  eachVersion('staples nothing when the listener has gone meanwhile', function(await, version)
+  O.eachVersion(it, 'staples nothing when the listener has gone meanwhile', function(await, version)
     local server, port
     server, port = serve(await, only(version, { SNICallback = function(_, callback)
       server:removeAllListeners('OCSPRequest')
@@ -157,7 +99,7 @@ describe('a server that staples', function()
     P.close(await, server)
   end)
 
-  eachVersion('asks nobody when the client does not ask', function(await, version)
+  O.eachVersion(it, 'asks nobody when the client does not ask', function(await, version)
     local server, port = serve(await, only(version), function()
       error('asked')
     end)
@@ -168,7 +110,7 @@ describe('a server that staples', function()
   end)
 
   local function failing(name, listener, code, message)
-    eachVersion(name, function(await, version)
+    O.eachVersion(it, name, function(await, version)
       local server, port = serve(await, only(version), listener)
       local seen = visit(await, port)
       assert.equal('ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR', seen.error.code)
@@ -209,7 +151,8 @@ describe('a server that staples', function()
     callback(nil, '')
   end, 'ERR_OUT_OF_RANGE', 'It must be a string of 1 to 16777215 bytes')
 
-  eachVersion('ends by the handshake timeout when nobody answers; later answers do nothing', function(await, version)
+  O.eachVersion(it, 'ends by the handshake timeout when nobody answers; later answers do nothing', function(await,
+    version)
     local late
     local server, port = serve(await, only(version, { handshakeTimeout = T.handshakeTimeout }), function(_, _, callback)
       late = callback
@@ -224,7 +167,7 @@ describe('a server that staples', function()
     assert.equal(1, #server.failures)
   end)
 
-  eachVersion('is told when the client leaves while it waits', function(await, version)
+  O.eachVersion(it, 'is told when the client leaves while it waits', function(await, version)
     local client, late
     local server, port = serve(await, only(version), function(_, _, callback)
       late = callback
@@ -238,7 +181,7 @@ describe('a server that staples', function()
     P.close(await, server)
   end)
 
-  eachVersion('goes on when the server is closed while it waits', function(await, version, expect)
+  O.eachVersion(it, 'goes on when the server is closed while it waits', function(await, version, expect)
     local server, port
     server, port = serve(await, only(version), function(_, _, callback)
       server:close(expect())
@@ -250,7 +193,7 @@ describe('a server that staples', function()
   end)
 
   for _, when in ipairs { 'before', 'instead of', 'while waiting for' } do
-    eachVersion(('survives the socket being destroyed %s the answer'):format(when), function(await, version)
+    O.eachVersion(it, ('survives the socket being destroyed %s the answer'):format(when), function(await, version)
       local waiting
       local server, port = serve(await, only(version), function(_, _, callback)
         if when == 'while waiting for' then
@@ -279,7 +222,7 @@ describe('a server that staples', function()
     end)
   end
 
-  eachVersion('does not ask again when a session is resumed', function(await, version)
+  O.eachVersion(it, 'does not ask again when a session is resumed', function(await, version)
     local asked = 0
     local server, port = serve(await, only(version), function(_, _, callback)
       asked = asked + 1
@@ -294,7 +237,7 @@ describe('a server that staples', function()
     P.close(await, server)
   end)
 
-  eachVersion('asks in its turn when everything else is asked, too', function(await, version)
+  O.eachVersion(it, 'asks in its turn when everything else is asked, too', function(await, version)
     local order, sessions = {}, {}
     -- Calls back later, and remembers what has been asked.
     local function later(name, callback, ...)
@@ -371,150 +314,8 @@ describe('a server that staples', function()
   end))
 end)
 
-describe('what a server asks about', function()
-  -- What the listener is given for a server of `options`.
-  local function asked(await, options, visitOptions)
-    local given
-    local server, port = serve(await, options, function(certificate, issuer, callback)
-      given = { certificate = certificate, issuer = issuer }
-      callback()
-    end)
-    assert.equal('hello', visit(await, port, T.merged({ rejectUnauthorized = false }, visitOptions)).text)
-    P.close(await, server)
-    return given
-  end
-
-  local middle = T.ca:intermediate()
-  local below = middle:issue()
-
-  it('is the certificate as DER, and its issuer out of the chain', spec.coroutine(function(await)
-    local given = asked(await, { key = below.key, cert = below.chain })
-    assert.equal(der(below), given.certificate)
-    assert.equal(der(middle), given.issuer)
-  end))
-
-  it('finds the issuer among the trusted authorities', spec.coroutine(function(await)
-    local given = asked(await, { ca = { spec.ca().cert, T.ca.cert } })
-    assert.equal(der(T.localhost), given.certificate)
-    assert.equal(der(T.ca), given.issuer)
-  end))
-
-  it('finds the issuer in a PKCS#12 file', spec.coroutine(function(await)
-    local given = asked(await, { key = false, cert = false, pfx = below:pfx('x'), passphrase = 'x' })
-    assert.equal(der(below), given.certificate)
-    assert.equal(der(middle), given.issuer)
-  end))
-
-  it('has no issuer when that is not known', spec.coroutine(function(await)
-    assert.is_nil(asked(await, {}).issuer)
-    assert.is_nil(asked(await, { ca = spec.ca().cert }).issuer)
-  end))
-
-  it('has no issuer when the certificate is self-signed', spec.coroutine(function(await)
-    local alone = spec.selfSigned()
-    local given = asked(await, { key = alone.key, cert = alone.cert, ca = alone.cert })
-    assert.equal(der(alone), given.certificate)
-    assert.is_nil(given.issuer)
-  end))
-
-  it('is asked with crypto.ocsp as it is given', spec.coroutine(function(await)
-    local given = asked(await, { ca = T.ca.cert })
-    assert.equal(crypto.ocsp.request(T.localhost.cert, T.ca.cert).id,
-      crypto.ocsp.request(given.certificate, given.issuer).id)
-  end))
-
-  -- Which of several certificates is shown depends on the client.
-  local rsa, ed = T.ca:issue { key = 'rsa' }, T.ca:issue { key = 'ed25519' }
-  local identities = { ec = T.localhost, rsa = rsa, ed = ed }
-  local several = { key = { T.localhost.key, rsa.key, ed.key }, cert = { T.localhost.cert, rsa.cert, ed.cert },
-    ca = T.ca.cert }
-
-  local clients = {
-    { 'ec', '-tls1_3', '-sigalgs', 'ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256' },
-    { 'rsa', '-tls1_3', '-sigalgs', 'rsa_pss_rsae_sha256' },
-    { 'ed', '-tls1_3', '-sigalgs', 'ed25519:rsa_pss_rsae_sha256' },
-    { 'rsa', '-tls1_3', '-sigalgs', 'rsa_pss_rsae_sha256', '-groups', 'P-521:P-256' },
-    { 'ec', '-tls1_2', '-cipher', 'ECDHE-ECDSA-AES128-GCM-SHA256' },
-    { 'rsa', '-tls1_2', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256' },
-    { 'ed', '-tls1_2', '-sigalgs', 'ed25519:RSA+SHA256', '-cipher', 'ECDHE-ECDSA-AES128-GCM-SHA256' },
-    { 'rsa', '-tls1_2', '-sigalgs', 'RSA+SHA256:ed25519', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256' },
-  }
-  for _, client in ipairs(clients) do
-    local kind, arguments = client[1], { '-status', unpack(client, 2) }
-    it(('is the certificate that is shown: %s to %s'):format(kind, table.concat(client, ' ', 2)),
-      P.test({}, function(await, files)
-        local about
-        local server, port = serve(await, several, function(certificate, _, callback)
-          for name, identity in pairs(identities) do
-            about = certificate == der(identity) and name or about
-          end
-          callback(nil, T.ca:ocspResponse(identities[about]))
-        end)
-        local command = P.sClient(port, { '-CAfile', files.ca, '-verify_return_error', '-ign_eof', unpack(arguments) })
-        P.over(await, command)
-        assert.equal(kind, about)
-        local shown = command.stdout:match('Server certificate\n(.-END CERTIFICATE%-%-%-%-%-\n)')
-        assert.equal(identities[kind].cert, shown)
-        assert.matches('Serial Number: ' .. identities[kind].serialNumber, command.stdout)
-        assert.matches('Cert Status: good', command.stdout)
-        P.close(await, server)
-      end))
-  end
-
-  it('is what setKeyCert shows', spec.coroutine(function(await)
-    local server = tls.createServer(T.merged({ key = below.key, cert = below.cert }))
-    local given
-    server:on('OCSPRequest', function(certificate, issuer, callback)
-      given = { certificate, issuer }
-      callback(nil, 'stapled')
-    end)
-    local plain = net.createServer(function(socket)
-      local secure = tls.TLSSocket(socket, { isServer = true, server = server, key = below.key, cert = below.cert })
-      secure:setKeyCert(several)
-      secure:on('error', function() end)
-      secure:once('secure', function()
-        secure:finish('hello')
-      end)
-    end)
-    plain:listen(0, '127.0.0.1')
-    await(plain, 'listening')
-    local seen = visit(await, plain:address().port, { sigalgs = 'rsa_pss_rsae_sha256', maxVersion = 'TLSv1.3' })
-    assert.equal('stapled', seen.staple)
-    assert.equal(der(rsa), given[1])
-    plain:close()
-  end))
-
-  -- A swapped-in context has its own certificate and staples as the first one does.
-  local other = T.ca:issue { names = { 'other.test' } }
-
-  local function swapping(name, options, prepare)
-    eachVersion(name, function(await, version)
-      local given
-      local server, port = serve(await, only(version, options), function(certificate, issuer, callback)
-        given = { certificate, issuer }
-        setImmediate(callback, nil, 'about the other')
-      end)
-      if prepare then
-        prepare(server)
-      end
-      assert.equal('about the other', visit(await, port, { servername = 'other.test' }).staple)
-      assert.equal(der(other), given[1])
-      assert.equal(der(T.ca), given[2])
-      P.close(await, server)
-    end)
-  end
-
-  local context = { key = other.key, cert = other.cert, ca = T.ca.cert }
-  swapping('is what an SNICallback has chosen', { SNICallback = function(_, callback)
-    setImmediate(callback, nil, tls.createSecureContext(context))
-  end })
-  swapping('is what addContext has chosen', {}, function(server)
-    server:addContext('other.test', context)
-  end)
-end)
-
 describe('a client that asks for a staple', function()
-  eachVersion('is told that there is none', function(await, version)
+  O.eachVersion(it, 'is told that there is none', function(await, version)
     local server, port = serve(await, only(version))
     local seen = visit(await, port)
     assert.same(BOTH, seen.events)
@@ -522,7 +323,7 @@ describe('a client that asks for a staple', function()
     P.close(await, server)
   end)
 
-  eachVersion('can judge it by the certificates that came along', function(await, version, expect)
+  O.eachVersion(it, 'can judge it by the certificates that came along', function(await, version, expect)
     local server, port = serve(await, only(version, { ca = T.ca.cert }), function(_, _, callback)
       callback(nil, RESPONSE)
     end)
@@ -541,7 +342,7 @@ describe('a client that asks for a staple', function()
 
   -- Neither the end of the handshake nor what was written is for a server whose certificate was revoked.
   for _, how in ipairs { 'destroys', 'destroys with an error' } do
-    eachVersion(('%s the socket there, and nothing else happens'):format(how), function(await, version)
+    O.eachVersion(it, ('%s the socket there, and nothing else happens'):format(how), function(await, version)
       local heard = {}
       local server, port = serve(await, only(version), function(_, _, callback)
         callback(nil, T.ca:ocspResponse(T.localhost, { status = 'revoked' }))
@@ -578,7 +379,7 @@ describe('a client that asks for a staple', function()
     end)
   end
 
-  eachVersion('through a TLSSocket of its own', function(await, version)
+  O.eachVersion(it, 'through a TLSSocket of its own', function(await, version)
     local server, port = serve(await, only(version), function(_, _, callback)
       callback(nil, RESPONSE)
     end)
@@ -589,7 +390,7 @@ describe('a client that asks for a staple', function()
     P.close(await, server)
   end)
 
-  eachVersion('through createSecurePair', function(await, version)
+  O.eachVersion(it, 'through createSecurePair', function(await, version)
     local server, port = serve(await, only(version), function(_, _, callback)
       callback(nil, RESPONSE)
     end)
@@ -617,103 +418,4 @@ describe('a client that asks for a staple', function()
       assert.matches('"options%.requestOCSP" property must be of type boolean', err.message)
     end
   end)
-end)
-
-describe('OCSP with other implementations', function()
-  for _, version in ipairs(VERSIONS) do
-    local flag = version == 'TLSv1.2' and '-tls1_2' or '-tls1_3'
-
-    it(("a staple is openssl s_client's (%s)"):format(version), P.test({}, function(await, files)
-      local server, port = serve(await, {}, function(_, _, callback)
-        setImmediate(callback, nil, RESPONSE)
-      end)
-      local _, stdout = P.run(await, { 'openssl', 's_client', '-status', flag, '-connect', '127.0.0.1:' .. port,
-        '-CAfile', files.ca, '-ign_eof' })
-      assert.matches('OCSP Response Status: successful', stdout)
-      assert.matches('Cert Status: good', stdout)
-      assert.matches('Serial Number: ' .. T.localhost.serialNumber, stdout)
-      P.close(await, server)
-    end))
-
-    it(('no staple is none for openssl s_client (%s)'):format(version), P.test({}, function(await, files)
-      local server, port = serve(await, {})
-      local _, stdout = P.run(await, { 'openssl', 's_client', '-status', flag, '-connect', '127.0.0.1:' .. port,
-        '-CAfile', files.ca, '-ign_eof' })
-      assert.matches('OCSP response: no response sent', stdout)
-      P.close(await, server)
-    end))
-
-    -- curl verifies what is stapled, and looks for the issuer in what the server sends.
-    local function curl(await, files, response)
-      local chain = T.localhost.cert .. T.ca.cert
-      local server, port = P.serve(await, { maxVersion = version, cert = chain }, function(socket)
-        socket:on('error', function() end)
-        socket:once('data', function()
-          socket:finish('HTTP/1.0 200 OK\r\n\r\nhello')
-        end)
-      end)
-      server:on('OCSPRequest', function(_, _, callback)
-        callback(nil, response)
-      end)
-      server:on('tlsClientError', function() end)
-      local status, stdout = P.run(await, { 'curl', '--silent', '--noproxy', '*', '--cert-status', '--cacert', files.ca,
-        ('https://localhost:%d/'):format(port) })
-      P.close(await, server)
-      return status, stdout
-    end
-
-    it(('curl --cert-status takes what says that all is well, and nothing else (%s)'):format(version),
-      P.test({}, function(await, files)
-        local status, stdout = curl(await, files, RESPONSE)
-        assert.equal('hello', stdout)
-        assert.equal(0, status)
-        local INVALID = 91
-        assert.equal(INVALID, (curl(await, files, nil)))
-        assert.equal(INVALID, (curl(await, files, 'garbage')))
-        assert.equal(INVALID, (curl(await, files, T.ca:ocspResponse(T.localhost, { status = 'revoked' }))))
-        assert.equal(INVALID, (curl(await, files, T.ca:ocspResponse(T.localhost, { nextUpdate = -3600 }))))
-        assert.equal(INVALID, (curl(await, files, spec.ca():ocspResponse(T.localhost))))
-      end))
-
-    it(('a client hears what openssl s_server staples (%s)'):format(version), P.test({ own = T.localhost },
-      function(await, files)
-        fs.writeFileSync(files.dir .. '/staple', RESPONSE)
-        local command, port = P.sServer(await, { '-cert', files.own_cert, '-key', files.own_key, flag, '-status_file',
-          files.dir .. '/staple' })
-        local client = T.connect(port, { requestOCSP = true })
-        assert.equal(RESPONSE, await(client, 'OCSPResponse'))
-        await(client, 'secureConnect')
-        client:destroy()
-        P.stop(await, command)
-      end))
-
-    it(("a client hears what Node's server staples, or that it does not (%s)"):format(version),
-      P.test({}, function(await)
-        for _, staple in ipairs { hex(RESPONSE), 'none' } do
-          local command, port = P.nodeServer(await, { MAX_VERSION = version, STAPLE = staple, CA = T.ca.cert })
-          local client = T.connect(port, { requestOCSP = true })
-          local response = await(client, 'OCSPResponse')
-          assert.equal(staple ~= 'none' and RESPONSE or nil, response)
-          await(client, 'secureConnect')
-          client:destroy()
-          P.stop(await, command)
-          assert.equal(hex(der(T.ca)), P.facts(command.stdout).issuer)
-        end
-      end))
-
-    it(("Node's client hears what is stapled, or that nothing is (%s)"):format(version), P.test({}, function(await)
-      for _, staple in ipairs { RESPONSE, false } do
-        local server, port = P.serve(await, { maxVersion = version }, function(socket)
-          socket:pipe(socket)
-        end)
-        server:on('OCSPRequest', function(_, _, callback)
-          setImmediate(callback, nil, staple)
-        end)
-        local facts = P.nodeClient(await, port, { OCSP = 'yes' })
-        assert.equal(staple and hex(staple) or 'null', facts.ocsp)
-        assert.equal('hello from node', facts.echo)
-        P.close(await, server)
-      end
-    end))
-  end
 end)

@@ -494,20 +494,38 @@ describe('session tickets in a cluster', function()
     assert.equal('48 48 true\n', (output(await, place)))
   end))
 
-  it('are the business of a server that was given keys of its own', C.test(script(TLS .. CLIENT .. [[
-    local ports = {}
-    for i = 1, 2 do
-      cluster.fork { KEY = key, CERT = cert, TICKETS = tostring(i):rep(48) }:on('message', function(port)
-        ports[#ports + 1] = port
-        if #ports == 2 then
-          visit({ ports[1], ports[1], ports[2] }, 1, function()
-            print(table.concat(visits, ' '))
-            cluster.disconnect()
-          end)
-        end
-      end)
-    end
-  ]], serving 'ticketKeys = process.env.TICKETS'), function(await, place)
-    assert.equal('false true false\n', (output(await, place)))
-  end))
+  -- { what they are, options of a server, what the worker does then, whether both workers have the same keys }
+  for _, case in ipairs {
+    { 'are the business of a server that was given keys of its own', 'ticketKeys = process.env.TICKETS', '', false },
+    { 'are the business of a context that was', 'secureContext = newContext(process.env.TICKETS)', '', false },
+    { 'are the business of a context that was and comes later', '',
+      'server:setSecureContext(newContext(process.env.TICKETS))', false },
+    { 'are those of all workers for a context without keys', 'secureContext = newContext()', '', true },
+    { 'are those of all workers for a context without keys that comes later', '',
+      'server:setSecureContext(newContext())', true },
+    { 'are those of all workers for options without keys that come later', '',
+      'server:setSecureContext { key = process.env.KEY, cert = process.env.CERT }', true },
+  } do
+    it(case[1], C.test(script(TLS .. CLIENT .. [[
+      local ports = {}
+      for i = 1, 2 do
+        cluster.fork { KEY = key, CERT = cert, TICKETS = tostring(i):rep(48) }:on('message', function(port)
+          ports[#ports + 1] = port
+          if #ports == 2 then
+            visit({ ports[1], ports[1], ports[2] }, 1, function()
+              print(table.concat(visits, ' '))
+              cluster.disconnect()
+            end)
+          end
+        end)
+      end
+    ]], [[
+      local function newContext(ticketKeys)
+        return require('tls').createSecureContext { key = process.env.KEY, cert = process.env.CERT,
+          ticketKeys = ticketKeys }
+      end
+    ]] .. serving(case[2]) .. case[3]), function(await, place)
+      assert.equal(('false true %s\n'):format(case[4]), (output(await, place)))
+    end))
+  end
 end)

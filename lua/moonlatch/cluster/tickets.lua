@@ -39,6 +39,14 @@ function tickets.join(server)
   end
 end
 
+--- The server has another context: should it take part, that one has the keys, too.
+---@param server tls.Server
+function tickets.renew(server)
+  if servers[server] then
+    server:_useTicketKeys(current)
+  end
+end
+
 --- The script has given the server its own keys.
 ---@param server tls.Server
 function tickets.leave(server)

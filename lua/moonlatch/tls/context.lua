@@ -10,6 +10,7 @@ local ADVISED_DH_BITS = 2048
 --- Keys, certificates, trust and protocol choices, ready to be used by any number of connections.
 ---@class tls.SecureContext
 ---@field context userdata  the native context
+---@field ownTicketKeys boolean  whether it was given any
 local SecureContext = class('SecureContext')
 
 -- The program's name and arguments stand in for "the application" in session id contexts we derive ourselves.
@@ -29,6 +30,7 @@ function SecureContext:init(given)
   local wanted = options.read(given or {})
   wanted.application = applicationName()
   self.context = native.context(wanted)
+  self.ownTicketKeys = wanted.ticketKeys ~= nil
   local bits = self.context:dhBits()
   if bits and bits < ADVISED_DH_BITS then
     errors.emitWarning(('DH parameter is less than %d bits'):format(ADVISED_DH_BITS), 'SecurityWarning')

@@ -94,7 +94,7 @@ function Server:init(options, listener)
   self.rejectUnauthorized = options.rejectUnauthorized ~= false
   self._names = Names()
   self._context = context.given(options) or serverContext(options)
-  if not options.ticketKeys then
+  if not self._context.ownTicketKeys then
     shared.join(self) -- the keys that all workers of a cluster have, should this be one
   end
   self._protocols = alpn.read(options, {}, true)
@@ -182,7 +182,7 @@ function Server:addContext(hostname, options)
 end
 
 --- Replaces the server's context. Connections that exist keep theirs. Options without `ticketKeys` leave the server
---- those that it has.
+--- those that it has. In a cluster, so does a context that was given none, as long as the keys are the cluster's.
 ---
 --- Raises ERR_INVALID_ARG_TYPE and what tls.createSecureContext raises; the server then keeps what it has.
 ---@param options table
@@ -192,16 +192,18 @@ function Server:setSecureContext(options)
     error(errors.argType('options', 'Object', options), 0)
   end
   local ready = context.from(options)
+  local own = ready and ready.ownTicketKeys or not ready and options.ticketKeys
   if not ready then
-    local own = options.ticketKeys
     options = copy(options)
     options.ticketKeys = options.ticketKeys or self:getTicketKeys(true)
     ready = serverContext(options)
-    if own then
-      shared.leave(self)
-    end
   end
   self._context = ready
+  if own then
+    shared.leave(self)
+  else
+    shared.renew(self)
+  end
   renew(self)
 end
 

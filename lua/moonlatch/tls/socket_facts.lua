@@ -20,6 +20,15 @@ local function ask(self, method, ...)
   end
 end
 
+-- The same of what is so or not: false as long as there is nothing to ask.
+local function askWhether(self, method)
+  local answer = ask(self, method)
+  if answer == nil and not self.destroyed then
+    return false
+  end
+  return answer
+end
+
 local function asX509(handle)
   return handle and require('moonlatch.crypto.x509').wrap(handle)
 end
@@ -128,11 +137,11 @@ return function(TLSSocket)
     return asX509(ask(self, 'x509'))
   end
 
-  --- Whether an earlier session was resumed.
-  ---@return boolean
+  --- Whether an earlier session was resumed; nil once the socket is closed.
+  ---@return boolean?
   ---@source Node.js tlsSocket.isSessionReused()
   function TLSSocket:isSessionReused()
-    return ask(self, 'isReused') or false
+    return askWhether(self, 'isReused')
   end
 
   --- The key exchange, on a client: { type, name, size }; empty when it was not ephemeral, nil on a server.
@@ -174,11 +183,12 @@ return function(TLSSocket)
   end
 
   --- Whether the kernel encrypts what is sent: `enableKTLS` was set and it can. The key is handed over once the
-  --- handshake's last flight has left, so this is not yet so in 'secureConnect' and 'secureConnection'.
-  ---@return boolean
+  --- handshake's last flight has left, so this is not yet so in 'secureConnect' and 'secureConnection'. nil once the
+  --- socket is closed.
+  ---@return boolean?
   ---@source moonlatch
   function TLSSocket:isKTLS()
-    return ask(self, 'offloaded') or false
+    return askWhether(self, 'offloaded')
   end
 
   --- Limits the plaintext of a record, 512 to 16384 bytes. The kernel, where it encrypts, knows no limit: false.

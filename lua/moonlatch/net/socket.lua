@@ -12,6 +12,7 @@ local native = require 'moonlatch.native'
 local arguments = require 'moonlatch.net.arguments'
 local connecting = require 'moonlatch.net.connecting'
 local nativePipe = require 'moonlatch.net.native_pipe'
+local direct = require 'moonlatch.stream.direct'
 local nop = require('moonlatch.stream.write_buffer').nop
 local setImmediate = require('moonlatch.immediate').setImmediate
 require 'moonlatch.net.handlers'
@@ -50,7 +51,7 @@ Socket._onread = false          -- see arguments.onread
 Socket._wantsRead = false       -- _read was called before there was something to read from
 Socket._leftover = false        -- what the `onread` callback did not take
 Socket._writeCallback = false   -- of the write that is pending
-Socket._finalCallback = false   -- of the shutdown that is pending
+Socket._finalDone = false       -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
 Socket._pendingFinal = false    -- ended before the connection was there
@@ -234,6 +235,8 @@ function Socket:connect(...)
   return self
 end
 
+local final
+
 local function applySettings(self, handle)
   if self._noDelay ~= nil then
     handle:setNoDelay(self._noDelay)
@@ -245,12 +248,12 @@ end
 
 -- What waited for the connection: data, then the end.
 local function sendPending(self)
-  local data, callback, final = self._pendingData, self._pendingCallback, self._pendingFinal
+  local data, callback, done = self._pendingData, self._pendingCallback, self._pendingFinal
   self._pendingData, self._pendingCallback, self._pendingFinal = false, false, false
   if callback then
     self:_send(data, callback)
-  elseif final then
-    self:_final(final)
+  elseif done then
+    final(self, done)
   end
 end
 
@@ -412,32 +415,40 @@ function Socket:_onHandleWritten()
   end
 end
 
-function Socket:_final(callback)
+function final(self, done)
   if self.connecting then
-    self._pendingFinal = callback
+    self._pendingFinal = done
     return
   elseif not self._handle then
     if not self._lent then
       self._pendingFinal = nop -- over for the script; the peer hears of it should there be one
     end
-    callback()
+    done(self)
     return
   end
-  local done, err = self._handle:shutdown()
-  if done then
-    callback()
-  elseif done == false then
-    self._finalCallback = callback
+  local shut, err = self._handle:shutdown()
+  if shut then
+    done(self)
+  elseif shut == false then
+    self._finalDone = done
   else
-    callback(err)
+    done(self, err)
   end
 end
 
+function Socket:_final(callback)
+  final(self, function(_, err)
+    callback(err)
+  end)
+end
+
+direct[Socket._final] = final
+
 function Socket:_onHandleShutdown()
-  local callback = self._finalCallback
-  self._finalCallback = false
-  if callback then
-    callback()
+  local done = self._finalDone
+  self._finalDone = false
+  if done then
+    done(self)
   end
 end
 
@@ -455,6 +466,14 @@ local function emitClose(self, hadError)
   self:emit('close', hadError)
 end
 
+-- The script ended the socket itself, which is no failure of the stream's, but it is this write's.
+local function failOwnWrite(ws, reason)
+  local own = ws.writecb
+  ws.writecb = function()
+    own(reason('write'))
+  end
+end
+
 -- A write that the handle had not finished, or had not been given: its callback hears of it before 'error' comes.
 local function failWrites(self, err)
   local callback, reason = self._writeCallback, nil
@@ -463,18 +482,13 @@ local function failWrites(self, err)
   elseif self._pendingCallback then
     callback, reason = self._pendingCallback, codes.ERR_SOCKET_CLOSED_BEFORE_CONNECTION
   end
-  self._writeCallback, self._finalCallback = false, false
+  self._writeCallback, self._finalDone = false, false
   self._pendingData, self._pendingCallback, self._pendingFinal = false, false, false
   if not callback then
     return
   end
   if not err then
-    -- The script ended the socket itself, which is no failure of the stream's, but it is this write's.
-    local ws = self._writableState
-    local own = ws.writecb
-    ws.writecb = function()
-      own(reason('write'))
-    end
+    failOwnWrite(self._writableState, reason)
   end
   nextTick(callback, err)
 end
@@ -493,7 +507,7 @@ local function closeHandle(self)
   end
 end
 
-function Socket:_destroy(err, callback)
+local function destroyDirectly(self, done, err, callback)
   self.connecting = false
   self._wantsRead, self._leftover = false, false
   connecting.stop(self)
@@ -503,7 +517,7 @@ function Socket:_destroy(err, callback)
     self:_timeWithoutHandle(0)
   end
   failWrites(self, err)
-  callback(err)
+  done(self, err, callback)
   if hadHandle then
     -- With the descriptors that this turn of the loop has closed: whoever waits for the last connection of a server,
     -- or for an immediate, is told before.
@@ -517,6 +531,16 @@ function Socket:_destroy(err, callback)
     server:_connectionClosed()
   end
 end
+
+local function callBack(_, err, callback)
+  callback(err)
+end
+
+function Socket:_destroy(err, callback)
+  destroyDirectly(self, callBack, err, callback)
+end
+
+direct[Socket._destroy] = destroyDirectly
 
 --- Destroys the socket once what was written is out.
 ---@source Node.js socket.destroySoon()

@@ -4,6 +4,7 @@
 local errors = require 'moonlatch.errors'
 local tick = require 'moonlatch.tick'
 local EventEmitter = require('moonlatch.emitter').EventEmitter
+local direct = require 'moonlatch.stream.direct'
 
 local type, xpcall = type, xpcall
 local nextTick = tick.nextTick
@@ -84,34 +85,56 @@ local function emitErrorClose(self, err)
   emitClose(self)
 end
 
-local function runDestroy(self, err, callback)
+-- _destroy is done.
+local function destroyed(self, failure, callback)
+  local w, r = self._writableState, self._readableState
+  keepError(failure, w, r)
+  if w then
+    w.closed = true
+  end
+  if r then
+    r.closed = true
+  end
+  if callback then
+    callback(failure)
+  end
+  if failure then
+    nextTick(emitErrorClose, self, failure)
+  else
+    nextTick(emitClose, self)
+  end
+end
+
+local function destroyWithCallback(self, err, callback)
   local called = false
   local function onDestroy(failure)
-    if called then
-      return
-    end
-    called = true
-    local w, r = self._writableState, self._readableState
-    keepError(failure, w, r)
-    if w then
-      w.closed = true
-    end
-    if r then
-      r.closed = true
-    end
-    if callback then
-      callback(failure)
-    end
-    if failure then
-      nextTick(emitErrorClose, self, failure)
-    else
-      nextTick(emitClose, self)
+    if not called then
+      called = true
+      destroyed(self, failure, callback)
     end
   end
   local ok, failure = xpcall(self._destroy, errors.from, self, err, onDestroy)
   if not ok then
     onDestroy(failure)
   end
+end
+
+local function runDestroy(self, err, callback)
+  local run = direct[self._destroy]
+  if not run then
+    destroyWithCallback(self, err, callback)
+    return
+  end
+  local ok, failure = xpcall(run, errors.from, self, destroyed, err, callback)
+  if not ok and not (self._writableState or self._readableState).closed then
+    destroyed(self, failure, callback)
+  end
+end
+
+local function destroyConstructed(self, err, callback)
+  self:once(DESTROY, function(failure)
+    runDestroy(self, both(failure, err), callback)
+  end)
 end
 
 --- Ends the stream: _destroy is called, then come 'error' (when `err` is given) and 'close'. Only the
@@ -144,9 +167,7 @@ function destroy.destroy(self, err, callback)
   if (w or r).constructed then
     runDestroy(self, err, callback)
   else
-    self:once(DESTROY, function(failure)
-      runDestroy(self, both(failure, err), callback)
-    end)
+    destroyConstructed(self, err, callback)
   end
   return self
 end

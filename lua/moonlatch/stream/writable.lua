@@ -7,6 +7,7 @@ local state = require 'moonlatch.stream.state'
 local destroy = require 'moonlatch.stream.destroy'
 local encoding = require 'moonlatch.stream.encoding'
 local writeBuffer = require 'moonlatch.stream.write_buffer'
+local direct = require 'moonlatch.stream.direct'
 local Stream = require 'moonlatch.stream.legacy'
 
 local type, ipairs, xpcall = type, ipairs, xpcall
@@ -37,8 +38,25 @@ local nop = writeBuffer.nop
 
 local finishMaybe, clearBuffer
 
--- Options that become the method of the same name with an underscore before it.
-local METHODS = { 'write', 'writev', 'final', 'destroy', 'construct' }
+-- Options that become the method of the same name with an underscore before it. No loop: LuaJIT would not compile a
+-- constructor that contains one.
+local function takeMethods(self, options)
+  if type(options.write) == 'function' then
+    self._write = options.write
+  end
+  if type(options.writev) == 'function' then
+    self._writev = options.writev
+  end
+  if type(options.final) == 'function' then
+    self._final = options.final
+  end
+  if type(options.destroy) == 'function' then
+    self._destroy = options.destroy
+  end
+  if type(options.construct) == 'function' then
+    self._construct = options.construct
+  end
+end
 
 ---@param options? stream.WritableOptions
 ---@source Node.js stream.Writable
@@ -58,11 +76,7 @@ function Writable:_initWritable(options, isDuplex)
   if not options then
     return
   end
-  for _, option in ipairs(METHODS) do
-    if type(options[option]) == 'function' then
-      self['_' .. option] = options[option]
-    end
-  end
+  takeMethods(self, options)
 end
 
 function Writable:_constructWritable()
@@ -387,8 +401,11 @@ end
 
 local function callFinished(ws, err)
   local waiting = ws.onFinished
+  if not waiting then
+    return
+  end
   ws.onFinished = nil
-  for _, callback in ipairs(waiting or {}) do
+  for _, callback in ipairs(waiting) do
     callback(err)
   end
 end
@@ -423,7 +440,22 @@ local function emitPrefinish(self, ws)
   self:emit('prefinish')
 end
 
-local function callFinal(self, ws)
+-- _final is done.
+local function finalDone(self, err)
+  local ws = self._writableState
+  ws.pendingcb = ws.pendingcb - 1
+  if err then
+    callFinished(ws, err)
+    errorOrDestroy(self, err, ws.sync)
+  elseif needFinish(ws) then
+    emitPrefinish(self, ws)
+    -- Never 'finish' inside _final, even if that called back at once.
+    ws.pendingcb = ws.pendingcb + 1
+    nextTick(finishNow, self, ws)
+  end
+end
+
+local function finalWithCallback(self)
   local called = false
   local function onFinal(err)
     if called then
@@ -431,22 +463,33 @@ local function callFinal(self, ws)
       return
     end
     called = true
-    ws.pendingcb = ws.pendingcb - 1
-    if err then
-      callFinished(ws, err)
-      errorOrDestroy(self, err, ws.sync)
-    elseif needFinish(ws) then
-      emitPrefinish(self, ws)
-      -- Never 'finish' inside _final, even if that called back at once.
-      ws.pendingcb = ws.pendingcb + 1
-      nextTick(finishNow, self, ws)
-    end
+    finalDone(self, err)
   end
-  ws.sync = true
-  ws.pendingcb = ws.pendingcb + 1
   local ok, failure = xpcall(self._final, errors.from, self, onFinal)
   if not ok then
     onFinal(failure)
+  end
+end
+
+local function finalDirectly(self, ws, run)
+  local ok, failure = xpcall(run, errors.from, self, finalDone)
+  if ok then
+    return
+  elseif ws.prefinished then
+    errorOrDestroy(self, failure) -- a listener of 'prefinish' raised
+  else
+    finalDone(self, failure)
+  end
+end
+
+local function callFinal(self, ws)
+  local run = direct[self._final]
+  ws.sync = true
+  ws.pendingcb = ws.pendingcb + 1
+  if run then
+    finalDirectly(self, ws, run)
+  else
+    finalWithCallback(self)
   end
   ws.sync = false
 end

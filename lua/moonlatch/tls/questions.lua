@@ -9,7 +9,7 @@ local given = require 'moonlatch.tls.given'
 local hello = require 'moonlatch.tls.hello'
 local tls = require 'moonlatch.tls.namespace'
 
-local pairs, type, xpcall = pairs, type, xpcall
+local type, xpcall = type, xpcall
 local asks, alerts = native.tlsAsks, native.tlsAlerts
 
 -- AlertDescription (RFC 8446, 6.2) for a handshake that the script ends.
@@ -17,9 +17,8 @@ local ALERT_INTERNAL_ERROR = 80
 
 ---@class moonlatch.tls.questions
 ---@field ask table<string, fun(socket: tls.TLSSocket, token: integer, subject: string?, session: string?)>
----@field events table<string, string>  what is asked when a server listens for this event
-local M = { ask = {}, events = { staple = 'OCSPRequest' } }
-local ask, events = M.ask, M.events
+local M = { ask = {} }
+local ask = M.ask
 
 --- The alert that an error of the script's calls for, by the name in its field `alert`, and the error itself. What the
 --- library has reported elsewhere has a number there, and calls for nothing.
@@ -120,6 +119,13 @@ function M.emit(socket, token, answer, name, ...)
   end
 end
 
+-- What is asked because a server listens for an event whose last argument is the answer.
+local function wantedByListeners(server)
+  return (server:listenerCount('OCSPRequest') > 0 and asks.staple or 0)
+    + (server:listenerCount('resumeSession') > 0 and asks.session or 0)
+    + (server:listenerCount('newSession') > 0 and asks.store or 0)
+end
+
 --- Which questions the native side is to ask for this connection, as the bits of its option `asks`.
 ---@param socket tls.TLSSocket
 ---@return integer
@@ -138,12 +144,8 @@ function M.wanted(socket)
   if o.pskCallback then
     wanted = wanted + asks.psk
   end
-  for name, event in pairs(events) do
-    if o.server and o.server:listenerCount(event) > 0 then
-      wanted = wanted + asks[name]
-    end
-  end
-  return wanted
+  local server = o.server
+  return server and wanted + wantedByListeners(server) or wanted
 end
 
 -- ---- Which context? ----

@@ -138,26 +138,30 @@ local function serve(self, plain)
   end
 end
 
---- Whoever emits 'connection', this server for what it accepted or a script for a socket that it got another way: TLS
---- is served on the socket when the listeners have seen it.
----@param name any
----@return boolean
----@source Node.js EventEmitter.emit()
-function Server:emit(name, ...)
-  if name ~= 'connection' then
-    return net.Server.emit(self, name, ...)
-  end
-  local plain, seen = (...), false
+local function emitConnection(self, plain, ...)
+  local seen = false
   checkStream(plain)
   nextTick(function()
     if not seen then
       plain:destroy() -- a listener raised: nobody is going to look after the socket
     end
   end)
-  net.Server.emit(self, name, ...)
+  net.Server.emit(self, 'connection', plain, ...)
   seen = true
   serve(self, plain)
   return true
+end
+
+--- Whoever emits 'connection', this server for what it accepted or a script for a socket that it got another way: TLS
+--- is served on the socket when the listeners have seen it.
+---@param name any
+---@return boolean
+---@source Node.js EventEmitter.emit()
+function Server:emit(name, ...)
+  if name == 'connection' then
+    return emitConnection(self, ...)
+  end
+  return net.Server.emit(self, name, ...)
 end
 
 --- Adds a context for clients that ask for `hostname` (`*` stands for one label's characters). The one added last

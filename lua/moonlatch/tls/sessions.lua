@@ -6,8 +6,6 @@ local questions = require 'moonlatch.tls.questions'
 local type, xpcall = type, xpcall
 local ask, answering, emit = questions.ask, questions.answering, questions.emit
 
-questions.events.session = 'resumeSession'
-questions.events.store = 'newSession'
 
 local M = {}
 

@@ -10,6 +10,7 @@ local native = require 'moonlatch.native'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local contextOptions = require 'moonlatch.tls.options'
+local direct = require 'moonlatch.stream.direct'
 local psk = require 'moonlatch.tls.psk'
 local questions = require 'moonlatch.tls.questions'
 local trace = require 'moonlatch.tls.trace'
@@ -437,8 +438,10 @@ function TLSSocket:_onHandleError(err)
   end
 end
 
---- A server's socket that the script has not been given has no 'error' event: nobody could be listening for it.
-function TLSSocket:_destroy(err, callback)
+local destroyPlain = direct[net.Socket._destroy]
+
+-- A server's socket that the script has not been given has no 'error' event: nobody could be listening for it.
+local function destroyDirectly(self, done, err, callback)
   if self._tls.accepted and not self._released then
     local _ = self.remoteAddress -- so that listeners can ask for it still
     self:_reportToServer(err or errors.new('socket hang up', { code = 'ECONNRESET' }), true)
@@ -448,9 +451,19 @@ function TLSSocket:_destroy(err, callback)
   if self._updates then
     self:_onKeyUpdate(err or codes.ERR_SOCKET_CLOSED())
   end
-  net.Socket._destroy(self, err, callback)
+  destroyPlain(self, done, err, callback)
   wrap.finish(self, err)
 end
+
+local function callBack(_, err, callback)
+  callback(err)
+end
+
+function TLSSocket:_destroy(err, callback)
+  destroyDirectly(self, callBack, err, callback)
+end
+
+direct[TLSSocket._destroy] = destroyDirectly
 
 -- What was written leaves at the end of the tick, in as few records as possible. Until then it is not out.
 class.getter(TLSSocket, 'writableLength', function(self)

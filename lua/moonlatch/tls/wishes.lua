@@ -84,8 +84,11 @@ end
 ---@param err? moonlatch.Error
 function wishes.drop(self, err)
   local queue = self._wishes
+  if not queue then
+    return
+  end
   self._wishes = nil
-  for _, wish in ipairs(queue or {}) do
+  for _, wish in ipairs(queue) do
     if wish.callback then
       nextTick(wish.callback, err or errors.codes.ERR_SOCKET_CLOSED())
     end

@@ -257,6 +257,11 @@ static int sock_shutdown(struct ml_stream *stream, struct ml_error *err)
   struct ml_sock *s = sock_of(stream);
   if (s->failed_call != NULL) return ML_PENDING;
   if (refuse(s, "shutdown", err) != 0) return ML_FAILED;
+  if (s->phase == SOCK_OPEN && stream->end_follows && ml_sock_queue_size(s) == 0) {
+    if (send_end(s) == 0) return ML_DONE;
+    report_failure_later(s, errno, "shutdown");
+    return ML_PENDING;
+  }
   s->output = OUTPUT_FINISHING;
   if (s->phase == SOCK_OPEN && !s->blocked) ml_loop_defer(stream->loop, &s->task);
   return ML_PENDING;

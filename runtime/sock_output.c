@@ -121,13 +121,20 @@ static void consume(struct ml_sock *s, size_t sent)
   if (s->held_count == 0) ml_sock_drop_held(s);
 }
 
+/* The FIN goes along with the last of the data: without MSG_MORE each is a packet that wakes the
+ * peer. The shutdown that follows at once sends what was held back (tcp(7), TCP_CORK). */
+static int send_flags(const struct ml_sock *s)
+{
+  bool last = s->stream.end_follows || s->output == OUTPUT_FINISHING;
+  return MSG_DONTWAIT | MSG_NOSIGNAL | (last && s->is_tcp && !s->sealed ? MSG_MORE : 0);
+}
+
 static ssize_t send_vector(const struct ml_sock *s, struct iovec *vector, size_t n)
 {
   struct msghdr message = {.msg_iov = vector, .msg_iovlen = n};
   ssize_t sent;
   do {
-    sent = s->is_socket ? sendmsg(s->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-                        : writev(s->fd, vector, (int)n);
+    sent = s->is_socket ? sendmsg(s->fd, &message, send_flags(s)) : writev(s->fd, vector, (int)n);
   } while (sent < 0 && errno == EINTR);
   return sent;
 }

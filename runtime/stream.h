@@ -74,6 +74,9 @@ struct ml_stream {
   /* Set by an owner for its next write: a TLS stream then answers with ML_PENDING even what it has
    * taken over, so that on_written tells when the records have been handed down. */
   bool tell_written;
+  /* Set by an owner whose next write is the last before the shutdown, which it asks for as soon as
+   * that write has been taken: over TCP the two then leave in one packet. */
+  bool end_follows;
 };
 
 /* Begins delivering on_read. Idempotent. */

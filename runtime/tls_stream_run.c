@@ -391,6 +391,7 @@ static void run_shutdown(struct ml_tls_stream *s)
     (void)deliver_notes(s); /* the last chance for what says so */
   }
   if (dead(s) || s->shutdown != SHUT_NOTIFY) return;
+  s->lower->end_follows = true;
   int result = ml_tls_stream_flush(s, &err);
   if (result == ML_DONE) {
     s->shutdown = SHUT_LOWER;

@@ -74,11 +74,13 @@ void ml_loop_defer(struct ml_loop *loop, struct ml_task *task);
  * little is done per turn of the loop, so that what is quick (data of connections that are open)
  * does not wait behind a crowd of newcomers.
  *
- * ml_loop_take_turn says whether a piece may be done now. If not, ml_loop_wait_turn queues a task
- * for it: they run in the order in which they came, a few between two polls, and have their turn
- * then without asking. A task is in one queue at a time: waiting for a turn wins over
+ * ml_loop_take_turn says whether a piece may be done now; whoever did one says with
+ * ml_loop_turn_took how many nanoseconds it took. If not, ml_loop_wait_turn queues a task for it:
+ * they run in the order in which they came, a millisecond's worth between two polls, and have their
+ * turn then without asking. A task is in one queue at a time: waiting for a turn wins over
  * ml_loop_defer. */
 bool ml_loop_take_turn(struct ml_loop *loop);
+void ml_loop_turn_took(struct ml_loop *loop, uint64_t ns);
 void ml_loop_wait_turn(struct ml_loop *loop, struct ml_task *task);
 
 /* For what can be put away when nothing has happened for a while: runs `task` once, unless it is

@@ -265,7 +265,7 @@ static void a_nested_step_does_not_undo_a_stop(void **state)
   ml_loop_timer_stop(loop, &never, true);
 }
 
-enum { CROWD = 20 };
+enum { CROWD = 100 };
 
 static int ran_of(const struct job *jobs)
 {
@@ -303,6 +303,18 @@ static void heavy_work_is_done_a_little_at_a_time_and_in_order(void **state)
   assert_true(passes >= CROWD / at_once);
   ml_loop_step(loop, false);
   assert_false(ml_loop_alive(loop));
+  assert_true(ml_loop_take_turn(loop));
+}
+
+static void work_that_took_long_leaves_no_turns(void **state)
+{
+  (void)state;
+  assert_true(ml_loop_take_turn(loop));
+  ml_loop_turn_took(loop, 1000); /* a microsecond is nothing */
+  assert_true(ml_loop_take_turn(loop));
+  ml_loop_turn_took(loop, 1000 * 1000 * 1000);
+  assert_false(ml_loop_take_turn(loop));
+  ml_loop_step(loop, false); /* the next poll begins anew */
   assert_true(ml_loop_take_turn(loop));
 }
 
@@ -441,6 +453,7 @@ int main(void)
       TEST(stopping_ends_the_innermost_run_only),
       TEST(a_nested_step_does_not_undo_a_stop),
       TEST(heavy_work_is_done_a_little_at_a_time_and_in_order),
+      TEST(work_that_took_long_leaves_no_turns),
       TEST(who_waits_for_a_turn_may_leave),
       TEST(a_step_does_not_wait_when_a_task_has_run),
       TEST(what_lingers_runs_when_nobody_cancels_it),

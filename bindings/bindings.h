@@ -80,9 +80,9 @@ struct ml_vm {
   int handlers[ML_CLASS_COUNT]
               [ML_EVENT_COUNT]; /* registry references, LUA_NOREF when not registered */
   int drain;                    /* registry reference: runs the nextTick queue */
-  int uncaught; /* registry reference: function(err, traceback) for errors that reach ml_enter */
-  bool ticks_pending; /* set by native.tickPending(), cleared when drained */
-  unsigned depth;     /* nested ml_enter calls; ticks drain when it returns to 0 */
+  int ticks;                    /* registry reference: a table that says whether it must */
+  int uncaught;   /* registry reference: function(err, traceback) for errors that reach ml_enter */
+  unsigned depth; /* nested ml_enter calls; ticks drain when it returns to 0 */
 };
 
 /* The vm of this state; created by the first call (luaopen). Never NULL, raises on memory failure.

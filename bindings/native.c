@@ -46,9 +46,9 @@ static const char *const class_names[ML_CLASS_COUNT + 1] = {
     [ML_CLASS_RELAY] = "relay",
 };
 
-static void replace_reference(lua_State *L, int index, int *reference)
+static void replace_reference(lua_State *L, int index, int type, int *reference)
 {
-  luaL_checktype(L, index, LUA_TFUNCTION);
+  luaL_checktype(L, index, type);
   luaL_unref(L, LUA_REGISTRYINDEX, *reference);
   *reference = LUA_NOREF;
   lua_pushvalue(L, index);
@@ -64,30 +64,26 @@ static int native_handlers(lua_State *L)
   luaL_checktype(L, 2, LUA_TTABLE);
   for (int event = 0; event < ML_EVENT_COUNT; event++) {
     lua_getfield(L, 2, event_names[event]);
-    if (!lua_isnil(L, -1)) replace_reference(L, lua_gettop(L), &vm->handlers[class_id][event]);
+    if (!lua_isnil(L, -1))
+      replace_reference(L, lua_gettop(L), LUA_TFUNCTION, &vm->handlers[class_id][event]);
     lua_pop(L, 1);
   }
   return 0;
 }
 
-/* tickPending(): the nextTick queue is no longer empty */
-static int native_tick_pending(lua_State *L)
-{
-  ml_vm(L)->ticks_pending = true;
-  return 0;
-}
-
-/* setDrain(function()): runs the nextTick queue */
+/* setDrain(function(), waiting): runs the nextTick queue, when waiting[1] says that there is
+ * something in it */
 static int native_set_drain(lua_State *L)
 {
-  replace_reference(L, 1, &ml_vm(L)->drain);
+  replace_reference(L, 1, LUA_TFUNCTION, &ml_vm(L)->drain);
+  replace_reference(L, 2, LUA_TTABLE, &ml_vm(L)->ticks);
   return 0;
 }
 
 /* setUncaught(function(err, traceback)): takes errors that nothing caught */
 static int native_set_uncaught(lua_State *L)
 {
-  replace_reference(L, 1, &ml_vm(L)->uncaught);
+  replace_reference(L, 1, LUA_TFUNCTION, &ml_vm(L)->uncaught);
   return 0;
 }
 
@@ -173,7 +169,6 @@ static int native_now(lua_State *L)
 
 static const luaL_Reg functions[] = {
     {"handlers", native_handlers},
-    {"tickPending", native_tick_pending},
     {"setDrain", native_set_drain},
     {"setUncaught", native_set_uncaught},
     {"run", native_run},

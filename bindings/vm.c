@@ -98,7 +98,7 @@ static struct vm *vm_new(lua_State *L)
     for (int e = 0; e < ML_EVENT_COUNT; e++)
       vm->shared.handlers[c][e] = LUA_NOREF;
   }
-  vm->shared.drain = LUA_NOREF;
+  vm->shared.drain = vm->shared.ticks = LUA_NOREF;
   vm->shared.uncaught = LUA_NOREF;
   vm->trace = LUA_NOREF;
   vm->trampoline = reference(L, trampoline);
@@ -174,16 +174,40 @@ static void run_drain(lua_State *L, void *arg)
   lua_call(L, 0, 0);
 }
 
+/* Whether the nextTick queue has something in it: the first field of a table that both sides know.
+ * For Lua to call a function would end a compiled trace each time. */
+static bool ticks_pending(const struct ml_vm *vm)
+{
+  lua_State *L = vm->L;
+  bool pending;
+
+  lua_rawgeti(L, LUA_REGISTRYINDEX, vm->ticks);
+  lua_rawgeti(L, -1, 1);
+  pending = lua_toboolean(L, -1);
+  lua_pop(L, 2);
+  return pending;
+}
+
+static void set_ticks_pending(const struct ml_vm *vm, bool pending)
+{
+  lua_State *L = vm->L;
+
+  lua_rawgeti(L, LUA_REGISTRYINDEX, vm->ticks);
+  lua_pushboolean(L, pending);
+  lua_rawseti(L, -2, 1);
+  lua_pop(L, 1);
+}
+
 /* Runs the nextTick queue until it is empty, when nothing is on the stack that will. */
 static void drain(struct ml_vm *vm)
 {
-  if (vm->depth > 0 || !vm->ticks_pending || vm->drain == LUA_NOREF) return;
+  if (vm->depth > 0 || vm->drain == LUA_NOREF || !ticks_pending(vm)) return;
   vm->depth++;
-  while (vm->ticks_pending) {
-    vm->ticks_pending = false;
+  do {
+    set_ticks_pending(vm, false);
     /* A tick that raised leaves those behind it in the queue. */
-    if (enter((struct vm *)vm, run_drain, vm)) vm->ticks_pending = true;
-  }
+    if (enter((struct vm *)vm, run_drain, vm)) set_ticks_pending(vm, true);
+  } while (ticks_pending(vm));
   vm->depth--;
 }
 
@@ -206,7 +230,8 @@ int ml_vm_on(lua_State *L, struct ml_vm *vm, int (*step)(struct ml_vm *vm, void 
 
   vm->L = L;
   vm->depth = 0;
-  vm->ticks_pending = true; /* we may be in one tick of several, which the flag tells nothing of */
+  /* We may be in one tick of several, which the flag tells nothing of. */
+  if (vm->drain != LUA_NOREF) set_ticks_pending(vm, true);
   drain(vm);
   result = step(vm, arg);
   vm->depth = depth_before;

@@ -4,11 +4,7 @@
 local native = require 'moonlatch.native'
 local tick = require 'moonlatch.tick'
 
-tick.wake = native.tickPending
-native.setDrain(tick.drain)
-if tick.pending() then
-  native.tickPending()
-end
+native.setDrain(tick.drain, tick.waiting)
 
 require 'process'
 require 'timers'

@@ -13,8 +13,9 @@ local fns, counts, first, second, third, fourth = {}, {}, {}, {}, {}, {}
 local head, tail = 1, 0 -- places in use: head … tail
 local halted = false
 
---- Called when the queue goes from empty to non-empty; the program sets it to tell its loop.
-tick.wake = function() end
+--- Its first field is set when the queue goes from empty to non-empty, for the loop to see.
+tick.waiting = { false }
+local waiting = tick.waiting
 
 local function checkCallable(fn)
   local meta = getmetatable(fn)
@@ -41,7 +42,7 @@ function tick.nextTick(fn, ...)
     first[place] = { ... }
   end
   if place == head then
-    tick.wake()
+    waiting[1] = true
   end
 end
 

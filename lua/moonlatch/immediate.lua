@@ -10,6 +10,9 @@ local select, unpack, setmetatable = select, unpack, setmetatable
 ---@class Immediate
 local Immediate = class('Immediate')
 
+-- Made by immediate.defer: two arguments, in fields.
+Immediate._deferred = false
+
 -- Two lists: `outstanding` runs in this turn, `coming` is filled meanwhile and runs in the next. An
 -- immediate is a node of one of them; `_list` is nil once it has run or was cleared.
 local function newList()
@@ -64,7 +67,9 @@ local function run(immediate)
   local args = immediate._arguments
   local callback = immediate._onImmediate
   immediate._onImmediate, immediate._arguments = nil, nil
-  if args then
+  if immediate._deferred then
+    callback(immediate._first, immediate._second)
+  elseif args then
     callback(unpack(args, 1, args.n))
   else
     callback()
@@ -125,6 +130,14 @@ end
 
 local immediate = { Immediate = Immediate }
 
+local function enqueue(self)
+  append(coming, setmetatable(self, Immediate.metatable))
+  if coming.refs == 1 then
+    ask()
+  end
+  return self
+end
+
 --- Calls `callback(...)` after the I/O of this turn of the loop, before it waits again.
 ---
 --- Raises ERR_INVALID_ARG_TYPE.
@@ -135,16 +148,19 @@ local immediate = { Immediate = Immediate }
 function immediate.setImmediate(callback, ...)
   errors.validate.func(callback, 'callback')
   local count = select('#', ...)
-  local self = setmetatable({
-    _onImmediate = callback,
-    _arguments = count > 0 and { n = count, ... } or nil,
-    _refed = true,
-  }, Immediate.metatable)
-  append(coming, self)
-  if coming.refs == 1 then
-    ask()
-  end
-  return self
+  return enqueue {
+    _onImmediate = callback, _arguments = count > 0 and { n = count, ... } or nil, _refed = true,
+  }
+end
+
+-- setImmediate for the library itself, with two arguments: LuaJIT does not compile a function that stores as many as
+-- it is given.
+---@package
+---@param callback function
+---@param first any
+---@param second any
+function immediate.defer(callback, first, second)
+  enqueue { _onImmediate = callback, _deferred = true, _first = first, _second = second, _refed = true }
 end
 
 --- Cancels it; anything that is not a waiting Immediate is ignored.

@@ -14,7 +14,7 @@ local connecting = require 'moonlatch.net.connecting'
 local nativePipe = require 'moonlatch.net.native_pipe'
 local direct = require 'moonlatch.stream.direct'
 local nop = require('moonlatch.stream.write_buffer').nop
-local setImmediate = require('moonlatch.immediate').setImmediate
+local defer = require('moonlatch.immediate').defer
 require 'moonlatch.net.handlers'
 
 local type = type
@@ -403,6 +403,20 @@ function Socket:_write(chunk, _, callback)
   self:_send(chunk, callback)
 end
 
+direct[Socket._write] = function(self, chunk)
+  local handle = self._handle
+  if self.connecting or not handle then
+    return nil
+  end
+  local done, err = handle:write(chunk, false)
+  if done == false then
+    local more
+    self._writeCallback, more = self:_adoptWrite(#chunk)
+    return false, more
+  end
+  return done, err
+end
+
 function Socket:_writeStrings(list, callback)
   self:_send(list, callback)
 end
@@ -482,11 +496,13 @@ local function failWrites(self, err)
   elseif self._pendingCallback then
     callback, reason = self._pendingCallback, codes.ERR_SOCKET_CLOSED_BEFORE_CONNECTION
   end
-  self._writeCallback, self._finalDone = false, false
-  self._pendingData, self._pendingCallback, self._pendingFinal = false, false, false
+  if self._finalDone or self._pendingFinal then
+    self._finalDone, self._pendingFinal = false, false
+  end
   if not callback then
     return
   end
+  self._writeCallback, self._pendingData, self._pendingCallback = false, false, false
   if not err then
     failOwnWrite(self._writableState, reason)
   end
@@ -509,7 +525,9 @@ end
 
 local function destroyDirectly(self, done, err, callback)
   self.connecting = false
-  self._wantsRead, self._leftover = false, false
+  if self._wantsRead or self._leftover then -- a field that is set takes a place in the table, whatever it is set to
+    self._wantsRead, self._leftover = false, false
+  end
   connecting.stop(self)
   local hadHandle = self._handle ~= nil
   closeHandle(self)
@@ -521,7 +539,7 @@ local function destroyDirectly(self, done, err, callback)
   if hadHandle then
     -- With the descriptors that this turn of the loop has closed: whoever waits for the last connection of a server,
     -- or for an immediate, is told before.
-    setImmediate(emitClose, self, err ~= nil)
+    defer(emitClose, self, err ~= nil)
   else
     nextTick(emitClose, self, err ~= nil)
   end

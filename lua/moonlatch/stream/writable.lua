@@ -260,29 +260,6 @@ local function write(self, chunk, name, callback)
   return writeOrBuffer(self, ws, chunk, name, callback)
 end
 
---- Writes a chunk. False means: wait for 'drain' before writing more (it was taken all the same). The
---- callback gets the error, if any, when the chunk has been handled. A string with an encoding such as
---- 'hex' is decoded.
----@param chunk any
----@param name? string|function  encoding
----@param callback? fun(err: any)
----@return boolean
----@source Node.js writable.write()
-function Writable:write(chunk, name, callback)
-  local ws = self._writableState
-  -- The common case by itself, which makes no garbage.
-  if ws.plain and name == nil and callback == nil and not ws.writing and type(chunk) == 'string' then
-    local written = #chunk
-    ws.length = ws.length + written
-    ws.pendingcb = ws.pendingcb + 1
-    ws.writelen, ws.writecb, ws.writing, ws.sync = written, nop, true, true
-    self:_write(chunk, 'buffer', ws.onwrite or newOnWrite(self, ws))
-    ws.sync = false
-    return mayWriteOn(ws)
-  end
-  return write(self, chunk, name, callback) == true
-end
-
 local function startWrite(self, ws, length, callback)
   ws.writelen, ws.writecb, ws.writing, ws.sync = length, callback, true, true
   return ws.onwrite or newOnWrite(self, ws)
@@ -296,6 +273,51 @@ function Writable:_adoptWrite(length)
   local onwrite = startWrite(self, ws, length, nop)
   ws.sync = false
   return onwrite, mayWriteOn(ws)
+end
+
+-- A string that nobody wants to hear of again goes to _write; with `err` it could not go.
+local function writePlain(self, ws, chunk, err)
+  local length = #chunk
+  ws.length, ws.pendingcb = ws.length + length, ws.pendingcb + 1
+  local onwrite = startWrite(self, ws, length, nop)
+  if err then
+    onwrite(err)
+  else
+    self:_write(chunk, 'buffer', onwrite)
+  end
+  ws.sync = false
+  return mayWriteOn(ws)
+end
+
+local function writeDirectly(self, ws, chunk, run)
+  local taken, more = run(self, chunk)
+  if taken then
+    return true
+  elseif taken == false then
+    return more
+  end
+  return writePlain(self, ws, chunk, more)
+end
+
+--- Writes a chunk. False means: wait for 'drain' before writing more (it was taken all the same). The
+--- callback gets the error, if any, when the chunk has been handled. A string with an encoding such as
+--- 'hex' is decoded.
+---@param chunk any
+---@param name? string|function  encoding
+---@param callback? fun(err: any)
+---@return boolean
+---@source Node.js writable.write()
+function Writable:write(chunk, name, callback)
+  local ws = self._writableState
+  -- The common case by itself, which makes no garbage.
+  if ws.plain and name == nil and callback == nil and not ws.writing and type(chunk) == 'string' then
+    local run = direct[self._write]
+    if run then
+      return writeDirectly(self, ws, chunk, run)
+    end
+    return writePlain(self, ws, chunk)
+  end
+  return write(self, chunk, name, callback) == true
 end
 
 -- All that is buffered in one call: _writeStrings (a list of strings, decoded) where the class has it,

@@ -38,7 +38,7 @@ PAGES['stream.md'] = {
     },
     ['stream.Writable'] = {
       class = stream.Writable, annotation = 'Writable', own = { 'pipe' }, without = { EventEmitter },
-      emitted = { STREAM .. 'writable.lua', STREAM .. 'pipe.lua', STREAM .. 'destroy.lua' },
+      emitted = { STREAM .. 'writable.lua', STREAM .. 'finishing.lua', STREAM .. 'pipe.lua', STREAM .. 'destroy.lua' },
     },
     ['stream.Duplex'] = {
       class = stream.Duplex, annotation = 'Duplex', without = { stream.Readable, stream.Writable }, emitted = {},
@@ -64,7 +64,7 @@ PAGES['net.md'] = {
     ['net.Socket'] = {
       class = net.Socket, annotation = 'net.Socket', without = { stream.Duplex }, own = { 'pause', 'resume' },
       emitted = { 'lua/moonlatch/net/socket.lua', 'lua/moonlatch/net/socket_properties.lua',
-        'lua/moonlatch/net/connecting.lua' },
+        'lua/moonlatch/net/connecting.lua', 'lua/moonlatch/net/ending.lua' },
     },
   },
   options = {

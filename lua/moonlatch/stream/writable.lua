@@ -6,11 +6,12 @@ local tick = require 'moonlatch.tick'
 local state = require 'moonlatch.stream.state'
 local destroy = require 'moonlatch.stream.destroy'
 local encoding = require 'moonlatch.stream.encoding'
+local finishing = require 'moonlatch.stream.finishing'
 local writeBuffer = require 'moonlatch.stream.write_buffer'
 local direct = require 'moonlatch.stream.direct'
 local Stream = require 'moonlatch.stream.legacy'
 
-local type, ipairs, xpcall = type, ipairs, xpcall
+local type = type
 local nextTick = tick.nextTick
 local codes = errors.codes
 local errorOrDestroy = destroy.errorOrDestroy
@@ -36,7 +37,8 @@ local Writable = class('Writable', Stream)
 -- The callback of a write that was given none: told apart, so that no tick is spent on it.
 local nop = writeBuffer.nop
 
-local finishMaybe, clearBuffer
+local finishMaybe = finishing.maybe
+local clearBuffer
 
 -- Options that become the method of the same name with an underscore before it. No loop: LuaJIT would not compile a
 -- constructor that contains one.
@@ -414,143 +416,6 @@ function Writable:_write(chunk, name, callback)
   end
 end
 
--- Is everything written, and nothing in the way of 'finish'?
-local function needFinish(ws)
-  return ws.ending and not ws.destroyed and ws.constructed and ws.length == 0 and not ws.errored
-    and ws.bufferedRequestCount == 0 and not ws.finished and not ws.writing and not ws.errorEmitted
-    and not ws.closeEmitted
-end
-
-local function callFinished(ws, err)
-  local waiting = ws.onFinished
-  if not waiting then
-    return
-  end
-  ws.onFinished = nil
-  for _, callback in ipairs(waiting) do
-    callback(err)
-  end
-end
-
-local function finishNow(self, ws)
-  ws.pendingcb = ws.pendingcb - 1
-  ws.finished = true
-  callFinished(ws)
-  self:emit('finish')
-  if ws.autoDestroy then
-    local rs = self._readableState
-    if not rs or rs.autoDestroy and (rs.endEmitted or rs.readable == false) then
-      self:destroy()
-    end
-  end
-end
-
-local function finishLater(self, ws)
-  if needFinish(ws) then
-    finishNow(self, ws)
-  else
-    ws.pendingcb = ws.pendingcb - 1
-  end
-end
-
--- 'prefinish', for Transform to flush and for whoever else listens.
-local function emitPrefinish(self, ws)
-  ws.finalCalled, ws.prefinished = true, true
-  if self._onPrefinish then
-    self:_onPrefinish()
-  end
-  self:emit('prefinish')
-end
-
--- _final is done.
-local function finalDone(self, err)
-  local ws = self._writableState
-  ws.pendingcb = ws.pendingcb - 1
-  if err then
-    callFinished(ws, err)
-    errorOrDestroy(self, err, ws.sync)
-  elseif needFinish(ws) then
-    emitPrefinish(self, ws)
-    -- Never 'finish' inside _final, even if that called back at once.
-    ws.pendingcb = ws.pendingcb + 1
-    nextTick(finishNow, self, ws)
-  end
-end
-
-local function finalWithCallback(self)
-  local called = false
-  local function onFinal(err)
-    if called then
-      errorOrDestroy(self, err or codes.ERR_MULTIPLE_CALLBACK())
-      return
-    end
-    called = true
-    finalDone(self, err)
-  end
-  local ok, failure = xpcall(self._final, errors.from, self, onFinal)
-  if not ok then
-    onFinal(failure)
-  end
-end
-
-local function finalDirectly(self, ws, run)
-  local ok, failure = xpcall(run, errors.from, self, finalDone)
-  if ok then
-    return
-  elseif ws.prefinished then
-    errorOrDestroy(self, failure) -- a listener of 'prefinish' raised
-  else
-    finalDone(self, failure)
-  end
-end
-
-local function callFinal(self, ws)
-  local run = direct[self._final]
-  ws.sync = true
-  ws.pendingcb = ws.pendingcb + 1
-  if run then
-    finalDirectly(self, ws, run)
-  else
-    finalWithCallback(self)
-  end
-  ws.sync = false
-end
-
-local function prefinish(self, ws)
-  if ws.prefinished or ws.finalCalled then
-    return
-  end
-  if self._final and not ws.destroyed then
-    ws.finalCalled = true
-    callFinal(self, ws)
-  else
-    emitPrefinish(self, ws)
-  end
-end
-
--- Everything may be written: 'prefinish' (and _final) now, 'finish' in a tick.
-function finishMaybe(self, ws)
-  if not needFinish(ws) then
-    return
-  end
-  prefinish(self, ws)
-  if ws.pendingcb ~= 0 then
-    return
-  end
-  ws.pendingcb = 1
-  nextTick(finishLater, self, ws)
-end
-
--- What end() could not do, as an error for its callback.
-local function endError(ws)
-  if ws.finished then
-    return codes.ERR_STREAM_ALREADY_FINISHED('end')
-  elseif ws.destroyed then
-    return codes.ERR_STREAM_DESTROYED('end')
-  end
-  return nil
-end
-
 --- Writes a last chunk, if given, and ends the stream: 'finish' follows when everything is written.
 --- Node's end(); it also stands under the key 'end'.
 ---@param chunk? any
@@ -580,12 +445,12 @@ function Writable:finish(chunk, name, callback)
   end
   if not err then
     if not ws.errored and not ws.ending then
-      err = endError(ws) -- destroyed before: nothing will come of it any more
+      err = finishing.refusal(ws) -- destroyed before: nothing will come of it any more
       ws.ending, ws.plain = true, false
       finishMaybe(self, ws)
       ws.ended = true
     else
-      err = endError(ws)
+      err = finishing.refusal(ws)
     end
   end
   if callback then

@@ -113,12 +113,13 @@ enum ml_tls_result ml_tls_fail_with(struct ml_tls *tls, const struct ml_error *e
 enum ml_tls_result ml_tls_fail(struct ml_tls *tls)
 {
   struct ml_error err;
-  unsigned long last = ERR_peek_last_error();
   const struct ml_error *reason = tls->pause.refused ? tls->error : NULL;
   if (reason) {
     ml_tls_send_chosen_alert(tls);
     return ml_tls_fail_with(tls, reason);
   }
+  ml_tls_staple_correct_error();
+  unsigned long last = ERR_peek_last_error();
   /* A provider's "cipher operation failed" says less than the "bad record mac" that follows. */
   while (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_PROV)
     (void)ERR_get_error();

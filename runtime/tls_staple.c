@@ -1,6 +1,7 @@
 #include "tls_staple.h"
 
 #include <openssl/err.h>
+#include <string.h>
 
 #include "tls_served.h"
 
@@ -54,7 +55,7 @@ static bool as_expected(const struct ml_tls *tls, SSL *ssl)
 
 static int hand_out(struct ml_tls *tls, SSL *ssl)
 {
-  if (!tls->staple.at || !as_expected(tls, ssl)) return SSL_TLSEXT_ERR_NOACK;
+  if (tls->staple.len == 0 || !as_expected(tls, ssl)) return SSL_TLSEXT_ERR_NOACK;
   unsigned char *copy = OPENSSL_memdup(tls->staple.at, tls->staple.len);
   if (!copy) return SSL_TLSEXT_ERR_ALERT_FATAL;
   SSL_set_tlsext_status_ocsp_resp(ssl, copy, (long)tls->staple.len); /* takes the copy */
@@ -78,6 +79,17 @@ static int take_note(struct ml_tls *tls, SSL *ssl)
   if (SSL_session_reused(ssl)) return 1;
   long len = SSL_get_tlsext_status_ocsp_resp(ssl, &response);
   return ml_tls_note_staple(tls, response, response && len > 0 ? (size_t)len : 0) == 0 ? 1 : -1;
+}
+
+void ml_tls_staple_correct_error(void)
+{
+  const char *function;
+  unsigned long last = ERR_peek_last_error_func(&function);
+  bool no_memory =
+      ERR_GET_REASON(last) == ERR_R_MALLOC_FAILURE || ERR_GET_REASON(last) == ERR_R_CRYPTO_LIB;
+  if (!no_memory || !function || strcmp(function, "tls_process_cert_status_body") != 0) return;
+  ERR_clear_error();
+  ERR_raise(ERR_LIB_SSL, SSL_R_LENGTH_MISMATCH);
 }
 
 int ml_tls_on_status(SSL *ssl, void *arg)

@@ -14,6 +14,11 @@ int ml_tls_on_certificate(SSL *ssl, void *arg);
  * that the server says. */
 int ml_tls_on_status(SSL *ssl, void *arg);
 
+/* A client that is sent a response of no bytes, which RFC 6066 forbids, fails as it should; but
+ * OpenSSL says that memory is short, having asked malloc(3) for none. Puts a "length mismatch" into
+ * its queue instead, which it has for every other length that is wrong. */
+void ml_tls_staple_correct_error(void);
+
 /* Forgets what a server needs for its own staple, which has left or never will. */
 void ml_tls_staple_free(struct ml_tls *tls);
 

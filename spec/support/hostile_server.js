@@ -4,7 +4,7 @@
 'use strict';
 const crypto = require('crypto');
 const net = require('net');
-const { Server, TYPE, MESSAGE, u16, cat, vec8, vec16, extension, message } = require('./tls13.js');
+const { Server, TYPE, MESSAGE, u8, u16, cat, vec8, vec16, vec24, extension, message } = require('./tls13.js');
 
 const der = new crypto.X509Certificate(process.env.CERT).raw;
 const NOTHING = Buffer.alloc(0);
@@ -61,6 +61,7 @@ const SCENARIOS = {
   noCertificate: { chain: [] },
   garbageCertificate: { chain: [text(500)] },
   cutCertificate: { chain: [der.subarray(0, 300)] },
+  emptyStaple: { certificateExtra: [extension(5, u8(1), vec24())] },
   longChain: { chain: [der, ...Array.from({ length: 1000 }, () => der)] },
   unknownProtocol: { encryptedExtensions: extensions(extension(16, vec16(vec8(Buffer.from('xxx'))))) },
   twoProtocols: {

@@ -276,7 +276,7 @@ class Server extends Peer {
     this.agree(shareIn(hello));
     const [writer, reader] = [this.writer, this.reader];
     this.say(o.encryptedExtensions || message(MESSAGE.encryptedExtensions, vec16()));
-    const entries = o.chain.map((der) => cat(vec24(der), vec16()));
+    const entries = o.chain.map((der) => cat(vec24(der), vec16(...(o.certificateExtra || []))));
     const chain = message(MESSAGE.certificate, vec8(), vec24(...entries));
     this.transcript = cat(this.transcript, chain);
     for (let i = 0; i < chain.length; i += 16000) this.send(TYPE.handshake, chain.subarray(i, i + 16000));

@@ -169,6 +169,7 @@ describe('a client', function()
     { 'an empty chain', 'noCertificate', 'ERR_SSL_LENGTH_MISMATCH', true },
     { 'a certificate that is garbage', 'garbageCertificate', 'ERR_OSSL_ASN1_WRONG_TAG', true },
     { 'a certificate that is cut off', 'cutCertificate', 'ERR_OSSL_ASN1_TOO_LONG', true },
+    { 'an OCSP response without a byte', 'emptyStaple', 'ERR_SSL_LENGTH_MISMATCH', true },
     { 'a chain of a thousand', 'longChain', 'ERR_SSL_EXCESSIVE_MESSAGE_SIZE', true },
     { 'a protocol it did not offer', 'unknownProtocol', 'ERR_SSL_BAD_EXTENSION', true },
     { 'two protocols', 'twoProtocols', 'ERR_SSL_BAD_EXTENSION', true },
@@ -178,7 +179,7 @@ describe('a client', function()
   } do
     it('fails once over ' .. case[1], P.test({}, function(await)
       local command, port = server(await, case[2])
-      local failure = H.clientFailure(await, port, { ALPNProtocols = { 'h2' } })
+      local failure = H.clientFailure(await, port, { ALPNProtocols = { 'h2' }, requestOCSP = true })
       assert.equal(case[3], failure.error.code)
       assert.equal(not case[4], failure.connected)
       assert.is_true(failure.hadError)

@@ -217,13 +217,14 @@ end
 
 local STAPLE_MAX = 16777215 -- bytes (RFC 6066, 8)
 
+-- An empty response cannot be sent; as in Node it is none.
 local function checkStaple(response)
   if type(response) ~= 'string' then
     error(errors.argType('response', 'string', response), 0)
-  elseif #response < 1 or #response > STAPLE_MAX then
-    error(errors.range('response', ('a string of 1 to %d bytes'):format(STAPLE_MAX), #response), 0)
+  elseif #response > STAPLE_MAX then
+    error(errors.range('response', ('a string of up to %d bytes'):format(STAPLE_MAX), #response), 0)
   end
-  return response
+  return response ~= '' and response or nil
 end
 
 --- Several listeners are all asked; the first answer counts.

@@ -20,14 +20,21 @@ local ALERT_INTERNAL_ERROR = 80
 local M = { ask = {} }
 local ask = M.ask
 
+local function fieldsOf(err)
+  return err.alert, err.alertFrom, err.message
+end
+
 --- The alert that an error of the script's calls for, by the name in its field `alert`, and the error itself. What the
---- library has reported elsewhere has a number there, and calls for nothing.
+--- library has reported elsewhere has a number there, and calls for nothing. Of one that raises when it is looked into,
+--- that is the error.
 ---@param err any
 ---@return integer alert, Error err
 function M.judge(err)
   err = errors.from(err)
-  local name = err.alert
-  if name == nil or type(name) == 'number' and err.alertFrom ~= nil then
+  local ok, name, from, message = xpcall(fieldsOf, errors.from, err)
+  if not ok then
+    return ALERT_INTERNAL_ERROR, name
+  elseif name == nil or type(name) == 'number' and from ~= nil then
     return ALERT_INTERNAL_ERROR, err
   end
   local alert = alerts[name]
@@ -36,7 +43,7 @@ function M.judge(err)
     wrong.cause = err
     return ALERT_INTERNAL_ERROR, wrong
   end
-  if err.message == nil then
+  if message == nil then
     err = errors.coded(errors.Error, 'ERR_TLS_HANDSHAKE_REFUSED', 'The handshake was refused: ' .. name, err)
   end
   return alert, err
@@ -160,11 +167,12 @@ local function answerContext(socket, token, err, chosen)
   elseif not given(chosen) then
     handle:answerContext(token)
   else
-    chosen = context.from(chosen)
-    if chosen then
-      handle:answerContext(token, chosen.context)
+    local ok, found = xpcall(context.from, errors.from, chosen)
+    if ok and found then
+      handle:answerContext(token, found.context)
     else
-      refuse(socket, token, errors.coded(errors.TypeError, 'ERR_TLS_INVALID_CONTEXT', 'Invalid SNI context'))
+      refuse(socket, token,
+        found or errors.coded(errors.TypeError, 'ERR_TLS_INVALID_CONTEXT', 'Invalid SNI context'))
     end
   end
 end

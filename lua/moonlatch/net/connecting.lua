@@ -295,13 +295,19 @@ local function startNow(socket, pending, options, family)
   end
 end
 
+local function failNow(socket, pending, err)
+  if proceed(socket, pending) then
+    socket:destroy(err)
+  end
+end
+
 local function connectPath(socket, path)
   if not socket.connecting then
     return
   end
   local ok, err = connectHandle(socket._handle, 'connectUnix', path)
   if not ok then
-    socket:destroy(err)
+    nextTick(failNow, socket, begin(socket), err)
   end
 end
 

@@ -4,6 +4,7 @@ local errors = require 'moonlatch.errors'
 local connecting = require 'moonlatch.net.connecting'
 local defer = require('moonlatch.immediate').defer
 local direct = require 'moonlatch.stream.direct'
+local earlyWrite = require 'moonlatch.net.early_write'
 local nextTick = require('moonlatch.tick').nextTick
 local nop = require('moonlatch.stream.write_buffer').nop
 
@@ -32,33 +33,31 @@ end
 
 local function emitClose(self, hadError)
   self:emit('close', hadError)
+  earlyWrite.fail(self) -- if somebody has removed the listener
 end
 
 -- The script ended the socket itself, which is no failure of the stream's, but it is this write's.
-local function failOwnWrite(ws, reason)
+local function failOwnWrite(ws)
   local own = ws.writecb
   ws.writecb = function()
-    own(reason('write'))
+    own(codes.ERR_STREAM_DESTROYED('write'))
   end
 end
 
--- A write that the handle had not finished, or had not been given: its callback hears of it before 'error' comes.
+-- A write that the handle had not finished: its callback hears of it before 'error' comes. One that it had not been
+-- given hears of it with 'close'.
 local function failWrites(self, err)
-  local callback, reason = self._writeCallback, nil
-  if callback then
-    reason = codes.ERR_STREAM_DESTROYED
-  elseif self._pendingCallback then
-    callback, reason = self._pendingCallback, codes.ERR_SOCKET_CLOSED_BEFORE_CONNECTION
-  end
+  local callback = self._writeCallback
+  earlyWrite.lose(self)
   if self._finalDone or self._pendingFinal then
     self._finalDone, self._pendingFinal = false, false
   end
   if not callback then
     return
   end
-  self._writeCallback, self._pendingData, self._pendingCallback = false, false, false
+  self._writeCallback = false
   if not err then
-    failOwnWrite(self._writableState, reason)
+    failOwnWrite(self._writableState)
   end
   nextTick(callback, err)
 end

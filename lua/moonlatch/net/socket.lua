@@ -11,6 +11,7 @@ local tick = require 'moonlatch.tick'
 local native = require 'moonlatch.native'
 local arguments = require 'moonlatch.net.arguments'
 local connecting = require 'moonlatch.net.connecting'
+local earlyWrite = require 'moonlatch.net.early_write'
 local nativePipe = require 'moonlatch.net.native_pipe'
 local direct = require 'moonlatch.stream.direct'
 local nop = require('moonlatch.stream.write_buffer').nop
@@ -53,6 +54,8 @@ Socket._writeCallback = false   -- of the write that is pending
 Socket._finalDone = false       -- of the shutdown that is pending
 Socket._pendingData = false     -- written before the connection was there, with its callback
 Socket._pendingCallback = false
+Socket._pendingClose = false    -- the listener of 'close' that fails it
+Socket._lostCallback = false    -- the same callback once there will be no connection, until 'close'
 Socket._pendingFinal = false    -- ended before the connection was there
 Socket._waiting = false         -- the timer of setTimeout while there is no handle
 Socket._lent = false            -- TLS stands on the handle
@@ -220,6 +223,7 @@ function Socket:connect(...)
     self:setKeepAlive(true, options.keepAliveInitialDelay)
   end
   if self.destroyed then
+    earlyWrite.fail(self) -- now: 'close' may find the new connection
     self:_undestroy()
     self.write, self._resetAndClosing = nil, nil
   end
@@ -245,8 +249,9 @@ end
 
 -- What waited for the connection: data, then the end.
 local function sendPending(self)
-  local data, callback, done = self._pendingData, self._pendingCallback, self._pendingFinal
-  self._pendingData, self._pendingCallback, self._pendingFinal = false, false, false
+  local data, callback = earlyWrite.take(self)
+  local done = self._pendingFinal
+  self._pendingFinal = false
   if callback then
     self:_send(data, callback)
   elseif done then
@@ -379,7 +384,7 @@ end
 function Socket:_send(data, callback)
   local handle = self._handle
   if self.connecting then
-    self._pendingData, self._pendingCallback = data, callback
+    earlyWrite.wait(self, data, callback)
     return
   elseif not handle then
     callback(codes.ERR_SOCKET_CLOSED())

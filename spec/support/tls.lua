@@ -35,6 +35,19 @@ function M.serve(options, onSocket, ready)
   return server
 end
 
+--- The sockets that a server accepts from now on, in their handshakes too.
+---@return tls.TLSSocket[]
+function M.accepted(server)
+  local list = {}
+  local create = server._createSocket
+  function server:_createSocket(handle)
+    local socket, rest = create(self, handle)
+    list[#list + 1] = socket
+    return socket, rest
+  end
+  return list
+end
+
 --- A client that trusts the authority and calls the server localhost.
 function M.connect(port, options, onSecure)
   return tls.connect(merged({ port = port, host = '127.0.0.1', servername = 'localhost', ca = M.ca.cert }, options),

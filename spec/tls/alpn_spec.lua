@@ -242,16 +242,11 @@ describe('ALPNCallback', function()
 
   local function destroying(name, answer)
     it('survives its own socket being destroyed ' .. name, spec.coroutine(function(await)
-      local own
+      local accepted
       local server = T.serve({ ALPNCallback = function(_, callback)
-        return answer(own, callback)
+        return answer(accepted[1], callback)
       end }, nil, function() end)
-      local create = server._createSocket
-      server._createSocket = function(self, handle)
-        local socket, rest = create(self, handle)
-        own = socket
-        return socket, rest
-      end
+      accepted = T.accepted(server)
       await(server, 'listening')
       local ofServer, ofClient = M.visit(await, server, { ALPNProtocols = { 'a', 'b' } })
       assert.equal('ECONNRESET', ofServer.error.code)

@@ -166,60 +166,44 @@ describe('sessions', function()
     end)
   end)
 
-  T.eachVersion(it, 'that were made without verification do not get a verifying client in', function(version, done,
-    expect)
-    local server
-    server = T.serve({ minVersion = version, maxVersion = version }, function(socket)
-      socket:on('error', function() end)
-      socket:finish('x')
-    end, function(port)
-      local session
-      local first = T.connect(port, { ca = {}, rejectUnauthorized = false })
-      first:resume()
-      first:on('session', function(data)
-        session = data
-      end)
-      first:on('close', expect(function()
-        local second = T.connect(port, { session = session })
-        second:on('secureConnect', function()
-          error('resumed without verification')
+  -- A second connection with the session of the first, which must not be let in: check(err).
+  local function turnedAway(name, firstOptions, secondOptions, check)
+    T.eachVersion(it, name, function(version, done, expect)
+      local server
+      server = T.serve({ minVersion = version, maxVersion = version }, function(socket)
+        socket:on('error', function() end)
+        socket:finish('x')
+      end, function(port)
+        local session
+        local first = T.connect(port, firstOptions)
+        first:resume()
+        first:on('session', function(data)
+          session = data
         end)
-        second:on('error', expect(function(err)
-          assert.matches('^UNABLE_TO', err.code)
+        first:on('close', expect(function()
+          assert.is_string(session)
+          local second = T.connect(port, T.merged({ session = session }, secondOptions))
+          second:on('secureConnect', expect(0))
+          second:on('error', expect(check))
+          second:on('close', expect(function()
+            server:close(done)
+          end))
         end))
-        second:on('close', expect(function()
-          server:close(done)
-        end))
-      end))
-    end)
-    server:on('tlsClientError', function() end)
-  end)
-
-  T.eachVersion(it, 'made for one name do not get a client of another name in', function(version, done, expect)
-    local server
-    server = T.serve({ minVersion = version, maxVersion = version }, function(socket)
-      socket:on('error', function() end)
-      socket:finish('x')
-    end, function(port)
-      local session
-      local first = T.connect(port)
-      first:resume()
-      first:on('session', function(data)
-        session = data
       end)
-      first:on('close', expect(function()
-        local second = T.connect(port, { session = session, servername = 'elsewhere.test' })
-        second:on('error', expect(function(err)
-          assert.equal('ERR_TLS_CERT_ALTNAME_INVALID', err.code)
-          assert.equal('elsewhere.test', err.host)
-        end))
-        second:on('close', expect(function()
-          server:close(done)
-        end))
-      end))
+      server:on('tlsClientError', function() end)
     end)
-    server:on('tlsClientError', function() end)
-  end)
+  end
+
+  turnedAway('that were made without verification do not get a verifying client in',
+    { ca = {}, rejectUnauthorized = false }, {}, function(err)
+      assert.matches('^UNABLE_TO', err.code)
+    end)
+
+  turnedAway('made for one name do not get a client of another name in', {}, { servername = 'elsewhere.test' },
+    function(err)
+      assert.equal('ERR_TLS_CERT_ALTNAME_INVALID', err.code)
+      assert.equal('elsewhere.test', err.host)
+    end)
 
   it('that are no sessions fail', spec.async(function(done, expect)
     local server

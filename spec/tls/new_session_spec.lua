@@ -207,16 +207,10 @@ describe("'newSession'", function()
 
   S.eachVersion(it, 'survives the socket being destroyed while it waits', function(await, version, _, expect)
     local server, port = S.serve(await, S.limits(version))
-    local waiting
-    local create = server._createSocket
-    server._createSocket = function(self, handle)
-      local socket, rest = create(self, handle)
-      waiting = socket
-      return socket, rest
-    end
+    local accepted = T.accepted(server)
     server:on('tlsClientError', expect())
     server:on('newSession', expect(function(_, _, callback)
-      waiting:destroy()
+      accepted[1]:destroy()
       callback()
       setImmediate(callback)
     end))

@@ -197,27 +197,22 @@ describe('a server that staples', function()
 
   for _, when in ipairs { 'before', 'instead of', 'while waiting for' } do
     O.eachVersion(it, ('survives the socket being destroyed %s the answer'):format(when), function(await, version)
-      local waiting
+      local accepted
       local server, port = serve(await, only(version), function(_, _, callback)
         if when == 'while waiting for' then
           setImmediate(function()
-            waiting:destroy()
+            accepted[1]:destroy()
             callback(nil, RESPONSE)
           end)
           return
         end
-        waiting:destroy()
+        accepted[1]:destroy()
         if when == 'before' then
           callback(nil, RESPONSE)
           setImmediate(callback, Error('late'))
         end
       end)
-      local create = server._createSocket
-      server._createSocket = function(self, handle)
-        local socket, rest = create(self, handle)
-        waiting = socket
-        return socket, rest
-      end
+      accepted = T.accepted(server)
       local seen = visit(await, port)
       assert.equal('ECONNRESET', seen.error.code)
       P.close(await, server)

@@ -489,16 +489,10 @@ describe("'resumeSession'", function()
 
   S.eachVersion(it, 'survives the socket being destroyed while it waits', function(await, version, _, expect)
     local server, port, session, store = withSession(await, version)
-    local waiting
-    local create = server._createSocket
-    server._createSocket = function(self, handle)
-      local socket, rest = create(self, handle)
-      waiting = socket
-      return socket, rest
-    end
+    local accepted = T.accepted(server)
     server:on('tlsClientError', expect())
     server:on('resumeSession', function(id, callback)
-      waiting:destroy()
+      accepted[1]:destroy()
       callback(nil, store.sessions[id])
       setImmediate(callback, nil, store.sessions[id])
     end)

@@ -139,9 +139,9 @@ describe('SNI', function()
   end))
 
   it('survives the socket being destroyed while it waits', spec.async(function(done, expect)
-    local server, waiting
+    local server, accepted
     server = T.serve({ SNICallback = function(_, callback)
-      waiting:destroy()
+      accepted[1]:destroy()
       callback(nil, alpha)
       setImmediate(callback, nil, beta)
     end }, nil, function(port)
@@ -151,12 +151,7 @@ describe('SNI', function()
       end))
     end)
     server:on('tlsClientError', expect())
-    local create = server._createSocket
-    server._createSocket = function(self, handle)
-      local socket, rest = create(self, handle)
-      waiting = socket
-      return socket, rest
-    end
+    accepted = T.accepted(server)
   end))
 
   it('is not asked when the client names nobody', spec.async(function(done, expect)

@@ -2,7 +2,6 @@
 # Sourced by run, whose variables it uses: one measurement of one server, and its figures.
 
 line=   # the figures of the last measurement, as name=value; empty when it failed
-storm=  # pid of the second client of the mixed scenario
 cores=$(nproc)
 load_core=$((cores > 1 ? 1 : 0))
 server_core=0
@@ -35,18 +34,9 @@ measure_server() {
       # What the first connections make a process allocate for good is not theirs.
       load --mode=request --conns=64 --count=1000 --port="${port[$name]}" >/dev/null || return 0
       ;;
-    mixed)
-      load --mode=full --conns=16 --seconds="$(awk "BEGIN { print $seconds + $warmup }")" --warmup=0 \
-        --port="${port[$name]}" >"$dir/storm" 2>&1 &
-      storm=$!
-      ;;
   esac
   # shellcheck disable=SC2086 # both are words
   if [[ $scenario == workers ]]; then line=$(two_loads $common $words); else line=$(load $common $words); fi || line=
-  [[ $scenario == mixed ]] || return 0
-  wait "$storm" || line=
-  storm=
-  [[ -z $line ]] || line+=" handshakes_per_s=$(sed 's/.* rate=\([0-9.]*\).*/\1/' "$dir/storm")"
 }
 
 # One client keeps one core of server busy with handshakes, not two. Prints the sum of both.

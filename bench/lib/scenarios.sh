@@ -25,7 +25,7 @@ echo-16k|$echoing|--mode=echo --size=16384 --conns=16
 bulk-1|$bulk|--mode=bulk --conns=1
 bulk-16|$bulk|--mode=bulk --conns=16
 idle|$web|--mode=idle --conns=$idle
-mixed|$web|--mode=request --conns=64
+mixed|$web|--mode=request --conns=64 --storm=16
 native-pipe-echo|$proxies|--mode=echo --size=16384 --conns=16
 native-pipe-bulk|$proxies|--mode=bulk --conns=16
 callbacks-1.3|$callbacks|--mode=full --tls=1.3 --conns=16 --servername=localhost --status

@@ -40,6 +40,7 @@ struct options {
   const char *servername; /* NULL: none is sent */
   bool status;            /* ask for an OCSP response */
   bool no_ticket;         /* TLS 1.2: take no tickets, so that sessions have ids */
+  unsigned storm;         /* connections that make full handshakes besides */
   double wait;            /* seconds to go on trying while the server is not listening yet */
   pid_t pids[MAX_PIDS];
   unsigned pid_count;
@@ -77,6 +78,7 @@ enum stage { STAGE_SETUP, STAGE_WARMUP, STAGE_MEASURE, STAGE_DONE };
 
 struct load {
   struct options options;
+  struct load *storm; /* NULL without */
   enum stage stage;
   int epoll;
   SSL_CTX *tls;

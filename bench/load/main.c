@@ -33,6 +33,7 @@ static const char usage[] =
     "  --servername=N   name a host (SNI)\n"
     "  --status         ask for an OCSP response\n"
     "  --no-ticket      TLS 1.2: have sessions with ids instead of tickets\n"
+    "  --storm=N        besides, full handshakes on N connections as fast as they go (0)\n"
     "  --wait=S         go on trying so long until the server listens (0)\n"
     "  --pid=N          a process of the server, whose CPU time and memory to report; may be "
     "repeated\n";
@@ -115,6 +116,7 @@ static const struct option long_options[] = {
     {"servername", required_argument, NULL, 'N'},
     {"status", no_argument, NULL, 'o'},
     {"no-ticket", no_argument, NULL, 'T'},
+    {"storm", required_argument, NULL, 'S'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -164,6 +166,9 @@ static void set_option(struct options *o, int option)
   case 'T':
     o->no_ticket = true;
     break;
+  case 'S':
+    o->storm = (unsigned)number("storm", optarg, 0, 100000);
+    break;
   case 'W':
     o->wait = number("wait", optarg, 0, 3600);
     break;
@@ -209,9 +214,12 @@ static void enter_measure(struct load *load)
       started_at.wall + in_ns(load->options.count ? SETUP_SECONDS * 60.0 : load->options.seconds);
 }
 
+static void begin_storm(struct load *load);
+
 static void enter_warmup(struct load *load)
 {
   load->stage = STAGE_WARMUP;
+  if (load->storm) begin_storm(load);
   stage_end = now_ns() + in_ns(load->options.warmup);
   if (load->options.count) enter_measure(load);
   if (!keeps_connections(load)) return;
@@ -284,6 +292,27 @@ static void drive_again(struct load *load)
   memmove(load->again, load->again + n, load->again_count * sizeof *load->again);
 }
 
+/* One step of one handshake of the storm, after which the other connections are looked at again: in
+ * a process of its own the storm would have the core for milliseconds while answers wait to be
+ * read, and the latency would be that of the kernel's scheduler. */
+static void drive_storm(struct load *storm, enum stage stage)
+{
+  struct epoll_event event;
+  storm->stage = stage;
+  int n = epoll_wait(storm->epoll, &event, 1, 0);
+  if (n < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
+  if (n > 0) conn_drive(storm, event.data.ptr);
+}
+
+static void begin_storm(struct load *load)
+{
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = load->storm};
+  if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->storm->epoll, &event))
+    die("epoll_ctl: %s", strerror(errno));
+  load->storm->stage = STAGE_WARMUP;
+  conn_open_more(load->storm);
+}
+
 static void run(struct load *load)
 {
   struct epoll_event events[EVENTS];
@@ -294,9 +323,15 @@ static void run(struct load *load)
   while (load->stage != STAGE_DONE) {
     int n = epoll_wait(load->epoll, events, EVENTS, load->again_count ? 0 : 20);
     if (n < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
-    for (int i = 0; i < n && load->stage != STAGE_DONE; i++)
-      conn_drive(load, events[i].data.ptr);
+    bool stormy = false;
+    for (int i = 0; i < n && load->stage != STAGE_DONE; i++) {
+      if (load->storm && events[i].data.ptr == load->storm)
+        stormy = true;
+      else
+        conn_drive(load, events[i].data.ptr);
+    }
     drive_again(load);
+    if (stormy && load->stage != STAGE_DONE) drive_storm(load->storm, load->stage);
     advance(load);
     uint64_t now = now_ns();
     if (n > 0 || load->again_count)
@@ -356,12 +391,9 @@ static char *make_material(const struct options *o, size_t *len)
   return bytes;
 }
 
-static void prepare(struct load *load)
+static void make_connections(struct load *load)
 {
   const struct options *o = &load->options;
-  signal(SIGPIPE, SIG_IGN);
-  raise_descriptor_limit(o->conns);
-  wait_for_server(o);
   conn_contexts(load);
   load->epoll = epoll_create1(EPOLL_CLOEXEC);
   load->conns = calloc(o->conns, sizeof *load->conns);
@@ -370,6 +402,23 @@ static void prepare(struct load *load)
   for (unsigned i = 0; i < o->conns; i++)
     load->conns[i].fd = -1;
   load->material = make_material(o, &load->message_len);
+}
+
+static void prepare(struct load *load)
+{
+  const struct options *o = &load->options;
+  signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit(o->conns + o->storm);
+  wait_for_server(o);
+  make_connections(load);
+  if (!o->storm) return;
+  load->storm = calloc(1, sizeof *load->storm);
+  if (!load->storm) die("out of memory");
+  load->storm->options = *o;
+  load->storm->options.mode = MODE_FULL;
+  load->storm->options.conns = o->storm;
+  load->storm->options.count = 0;
+  make_connections(load->storm);
 }
 
 static double ms(const struct load *load, double percent)
@@ -390,8 +439,12 @@ static void report(const struct load *load)
          ms(load, 90), ms(load, 99), ms(load, 99.9), (double)load->latency.max / 1e6);
   printf(" client_cpu=%.3f server_cpu=%.3f client_us=%.2f server_us=%.2f", client / seconds,
          server / seconds, client / ops * 1e6, server / ops * 1e6);
+  if (load->storm) printf(" handshakes_per_s=%.1f", (double)load->storm->ops / seconds);
   printf(" reused=%" PRIu64 " not_reused=%" PRIu64 " errors=%" PRIu64 "\n", load->reused,
-         load->not_reused, load->errors);
+         load->not_reused, load->errors + (load->storm ? load->storm->errors : 0));
+  if (load->storm && load->storm->errors)
+    fprintf(stderr, "bench-load: %" PRIu64 " of the storm failed, first: %s\n",
+            load->storm->errors, load->storm->first_error);
   if (load->errors)
     fprintf(stderr, "bench-load: %" PRIu64 " failed, first: %s\n", load->errors, load->first_error);
 }
@@ -424,6 +477,18 @@ static void run_idle(struct load *load)
          (double)(after.private_ - before.private_) * per_conn, after.rss, load->errors);
 }
 
+static void destroy(struct load *load)
+{
+  for (unsigned i = 0; i < load->options.conns; i++)
+    conn_destroy(&load->conns[i]);
+  SSL_CTX_free(load->tls);
+  SSL_CTX_free(load->first_tls);
+  free(load->material);
+  free(load->again);
+  free(load->conns);
+  close(load->epoll);
+}
+
 int main(int argc, char **argv)
 {
   static struct load load;
@@ -436,13 +501,8 @@ int main(int argc, char **argv)
     run(&load);
     report(&load);
   }
-  for (unsigned i = 0; i < load.options.conns; i++)
-    conn_destroy(&load.conns[i]);
-  SSL_CTX_free(load.tls);
-  SSL_CTX_free(load.first_tls);
-  free(load.material);
-  free(load.again);
-  free(load.conns);
-  close(load.epoll);
+  if (load.storm) destroy(load.storm);
+  free(load.storm);
+  destroy(&load);
   return 0;
 }

@@ -76,7 +76,9 @@ bool ml_tls_established(const struct ml_tls *tls)
 
 bool ml_tls_peer_may_end(const struct ml_tls *tls)
 {
-  bool done = tls->state == ML_TLS_STORE_ASKED && SSL_version(awake(tls)) == TLS1_3_VERSION;
+  SSL *ssl = awake(tls);
+  bool done = (tls->state == ML_TLS_STORE_ASKED && SSL_version(ssl) == TLS1_3_VERSION) ||
+              (tls->state == ML_TLS_IDENTITY_ASKED && SSL_is_init_finished(ssl));
   return done || ml_tls_established(tls);
 }
 

@@ -256,7 +256,8 @@ enum ml_tls_state ml_tls_state(const struct ml_tls *tls);
 bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and has not failed */
 
 /* Whether the peer may leave by now: nothing of the handshake that it needs is missing. It may have
- * sent data already while ML_ASK_STORE is open, under TLS 1.3. */
+ * sent data already while ML_ASK_STORE is open, under TLS 1.3, and while a client asks
+ * ML_ASK_IDENTITY of a session or a key. */
 bool ml_tls_peer_may_end(const struct ml_tls *tls);
 
 /* The ClientHello message as it came, its header included, while a question is open that it raised

@@ -11,9 +11,9 @@
 /* Buffers kept for lending: one for received bytes, one for what they decrypt to. */
 enum { BUFFER_COUNT = 2 };
 
-/* Heavy work between two polls: pieces, and their time in nanoseconds after which none is begun. A
- * full handshake is two pieces, about 250 us and 60; a resumed one of TLS 1.2 takes 30 in all. */
-enum { TURNS = 16, TURNS_NS = 1000 * 1000 };
+/* Nanoseconds of heavy work between two polls, after which no piece is begun. A full handshake is
+ * two pieces, about 250 us and 60; a resumed one of TLS 1.2 takes 30 us in all. */
+enum { TURNS_NS = 400 * 1000 };
 
 /* Tasks that linger run when they have been on the older of two rings for a whole period; of a
  * crowd of them only so many at a time, with a pause in between. */
@@ -41,8 +41,6 @@ struct ml_loop {
                         not block */
   struct ml_task lingering, older; /* rings too */
   ev_timer linger;                 /* active while there are such; unreferenced */
-  unsigned turns;                  /* left until the next poll but one */
-  uint64_t turns_ns;               /* spent on those that were taken */
   struct run *run;
   bool stepping; /* in ml_loop_step, and in no loop inside it */
   uint8_t *buffers[BUFFER_COUNT];
@@ -115,21 +113,12 @@ static void on_impatient(struct ev_loop *ev, ev_idle *idle, int revents)
   (void)ev, (void)idle, (void)revents;
 }
 
-static bool turns_left(const struct ml_loop *loop)
-{
-  return loop->turns > 0 && loop->turns_ns < TURNS_NS;
-}
-
-/* What is left of the turns is for those that come before the next poll. */
 static void give_turns(struct ml_loop *loop)
 {
-  loop->turns = TURNS;
-  loop->turns_ns = 0;
-  while (turns_left(loop) && anyone_waits(loop)) {
-    uint64_t began = ml_now_ns();
-    loop->turns--;
+  uint64_t began = anyone_waits(loop) ? ml_now_ns() : 0;
+  while (anyone_waits(loop)) {
     run_first(&loop->waiting);
-    ml_loop_turn_took(loop, ml_now_ns() - began);
+    if (ml_now_ns() - began >= TURNS_NS) break;
   }
   if (!anyone_waits(loop)) ev_idle_stop(loop->ev, &loop->impatient);
 }
@@ -165,7 +154,6 @@ int ml_loop_new(struct ml_loop **out, struct ml_error *err)
   make_empty(&loop->older);
   ev_timer_init(&loop->linger, on_linger, LINGER_PERIOD, LINGER_PERIOD);
   loop->linger.data = loop;
-  loop->turns = TURNS;
   ev_idle_init(&loop->impatient, on_impatient);
   ev_prepare_init(&loop->prepare, on_prepare);
   loop->prepare.data = loop;
@@ -288,18 +276,6 @@ bool ml_loop_alive(struct ml_loop *loop)
 void ml_loop_defer(struct ml_loop *loop, struct ml_task *task)
 {
   if (task->next == NULL) append(&loop->tasks, task);
-}
-
-bool ml_loop_take_turn(struct ml_loop *loop)
-{
-  if (!turns_left(loop) || anyone_waits(loop)) return false;
-  loop->turns--;
-  return true;
-}
-
-void ml_loop_turn_took(struct ml_loop *loop, uint64_t ns)
-{
-  loop->turns_ns += ns;
 }
 
 void ml_loop_wait_turn(struct ml_loop *loop, struct ml_task *task)

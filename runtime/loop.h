@@ -70,17 +70,11 @@ bool ml_loop_alive(struct ml_loop *loop);
  * tasks run are run in the same pass. */
 void ml_loop_defer(struct ml_loop *loop, struct ml_task *task);
 
-/* For work that takes a good part of a millisecond, such as a step of a handshake: of that only a
- * little is done per turn of the loop, so that what is quick (data of connections that are open)
- * does not wait behind a crowd of newcomers.
- *
- * ml_loop_take_turn says whether a piece may be done now; whoever did one says with
- * ml_loop_turn_took how many nanoseconds it took. If not, ml_loop_wait_turn queues a task for it:
- * they run in the order in which they came, a millisecond's worth between two polls, and have their
- * turn then without asking. A task is in one queue at a time: waiting for a turn wins over
- * ml_loop_defer. */
-bool ml_loop_take_turn(struct ml_loop *loop);
-void ml_loop_turn_took(struct ml_loop *loop, uint64_t ns);
+/* Queues `task` for work that takes a good part of a millisecond, such as a step of a handshake: of
+ * that only a little is done per turn of the loop, when the tick's other tasks have run, so that
+ * what is quick (data of connections that are open) does not wait behind a crowd of newcomers. They
+ * run in the order in which they came, one at least and as many as begin within 0.4 ms. A task is
+ * in one queue at a time: waiting for a turn wins over ml_loop_defer. */
 void ml_loop_wait_turn(struct ml_loop *loop, struct ml_task *task);
 
 /* For what can be put away when nothing has happened for a while: runs `task` once, unless it is

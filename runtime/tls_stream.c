@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "clock.h"
 #include "sock.h"
 #include "tls_after.h"
 #include "tls_stream_internal.h"
@@ -98,20 +97,14 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- Events of the lower stream ---- */
 
-/* A newcomer may have to wait for its turn; what it sent waits in the engine. */
+/* A newcomer waits for its turn, and what it sent waits in the engine. */
 static void lower_read(struct ml_stream *lower, const uint8_t *data, size_t len)
 {
   struct ml_tls_stream *s = lower->user;
-  struct ml_loop *loop = s->stream.loop; /* the stream may be gone afterwards */
-  if (s->announced) {
+  if (s->announced)
     ml_tls_stream_run(s, data, len);
-  } else if (ml_loop_take_turn(loop)) {
-    uint64_t began = ml_now_ns();
-    ml_tls_stream_run(s, data, len);
-    ml_loop_turn_took(loop, ml_now_ns() - began);
-  } else {
+  else
     ml_tls_stream_keep(s, data, len);
-  }
 }
 
 static void lower_end(struct ml_stream *lower)

@@ -443,8 +443,8 @@ static void report(const struct load *load)
   printf(" reused=%" PRIu64 " not_reused=%" PRIu64 " errors=%" PRIu64 "\n", load->reused,
          load->not_reused, load->errors + (load->storm ? load->storm->errors : 0));
   if (load->storm && load->storm->errors)
-    fprintf(stderr, "bench-load: %" PRIu64 " of the storm failed, first: %s\n",
-            load->storm->errors, load->storm->first_error);
+    fprintf(stderr, "bench-load: %" PRIu64 " of the storm failed, first: %s\n", load->storm->errors,
+            load->storm->first_error);
   if (load->errors)
     fprintf(stderr, "bench-load: %" PRIu64 " failed, first: %s\n", load->errors, load->first_error);
 }

@@ -128,7 +128,7 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *prepare, int revents)
   (void)ev;
   (void)revents;
   struct ml_loop *loop = prepare->data;
-  bool any = has_tasks(loop);
+  bool any = has_tasks(loop) || anyone_waits(loop);
   ml_loop_flush(loop);
   give_turns(loop);
   ml_loop_flush(loop);

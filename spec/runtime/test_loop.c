@@ -378,6 +378,19 @@ static void a_step_does_not_wait_when_a_task_has_run(void **state)
   ml_loop_timer_stop(loop, &never, true);
 }
 
+static void a_step_does_not_wait_when_somebody_has_had_a_turn(void **state)
+{
+  (void)state;
+  struct job job = {.task.run = run_job};
+  ev_timer never;
+  ev_timer_init(&never, on_timer, 3600., 0.);
+  ml_loop_timer_start(loop, &never, true);
+  ml_loop_wait_turn(loop, &job.task);
+  assert_true(ml_loop_step(loop, true)); /* an hour if it did */
+  assert_int_equal(job.ran, 1);
+  ml_loop_timer_stop(loop, &never, true);
+}
+
 /* Until `ran` of the tasks that linger have run. */
 static void linger_until(const int *ran, int times)
 {
@@ -474,6 +487,7 @@ int main(void)
       TEST(heavy_work_comes_after_the_quick_work_of_its_tick),
       TEST(who_waits_for_a_turn_may_leave),
       TEST(a_step_does_not_wait_when_a_task_has_run),
+      TEST(a_step_does_not_wait_when_somebody_has_had_a_turn),
       TEST(what_lingers_runs_when_nobody_cancels_it),
       TEST(what_lingers_holds_no_loop),
       TEST(a_crowd_that_lingers_runs_a_little_at_a_time),

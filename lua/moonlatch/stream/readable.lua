@@ -162,7 +162,9 @@ local function onEof(self, rs)
     emitReadable(self)
   else
     rs.needReadable = false
-    rs.emittedReadable = true
+    if rs.readableListening then
+      rs.emittedReadable = true
+    end
     emitReadableNow(self)
   end
 end
@@ -395,7 +397,9 @@ function Readable:read(n)
     rs.highWaterMark = raisedHighWaterMark(n)
   end
   if n ~= 0 then
-    rs.emittedReadable = false
+    if rs.emittedReadable then
+      rs.emittedReadable = false
+    end
   elseif rs.needReadable and (rs.ended
     or rs.length > 0 and rs.length >= rs.highWaterMark) then
     -- There is plenty; it only has to be announced.
@@ -460,7 +464,9 @@ function emitReadableNow(self)
   local rs = self._readableState
   if not rs.destroyed and not rs.errored and (rs.length > 0 or rs.ended) then
     self:emit('readable')
-    rs.emittedReadable = false
+    if rs.emittedReadable then
+      rs.emittedReadable = false
+    end
   end
   -- Another 'readable' is due when the buffer has been taken below the mark and nobody else keeps it
   -- moving.

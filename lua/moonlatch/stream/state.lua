@@ -1,9 +1,9 @@
 --- The two halves of a stream's state, and the rules for high-water marks.
 ---
 --- A half is one flat table without the fields that still have their usual value: those are read through
---- the metatable. What every chunk touches is always there. The fields bear Node's names; `plain` is
---- ours: true while nothing but the ordinary course of events is to be expected of a chunk, so that the
---- common case is one test.
+--- the metatable. What the life of every stream touches is always there, and is no more than 16 fields, so that
+--- the table need not grow. The fields bear Node's names; `plain` is ours: true while nothing but the ordinary
+--- course of events is to be expected of a chunk, so that the common case is one test.
 
 local errors = require 'moonlatch.errors'
 
@@ -70,50 +70,64 @@ end
 --   constructed     false while _construct runs
 --   destroyed       destroy() was called; closed: _destroy is done; closeEmitted: and 'close' is out
 --   errored         the error that ended it
-local function common()
+local function common(silent)
   return {
-    objectMode = false, constructed = true, destroyed = false, closed = false, closeEmitted = false,
-    errorEmitted = false, autoDestroy = true, emitClose = true, defaultEncoding = 'utf8',
+    objectMode = false, constructed = true, errorEmitted = false, autoDestroy = true, emitClose = not silent,
+    defaultEncoding = 'utf8',
   }
 end
 
-local readableDefaults = common()
-readableDefaults.endEmitted = false
-readableDefaults.readableListening = false
-readableDefaults.multiAwaitDrain = false
-state.ReadableState = { __index = readableDefaults, __name = 'ReadableState' }
+-- The metatable of a readable half that does not emit 'close' (`silent`), or is `continuous`.
+local function readableMetatable(silent, continuous)
+  local defaults = common(silent)
+  defaults.continuous = continuous
+  defaults.emittedReadable = false
+  defaults.readableListening = false
+  defaults.awaitDrainWriters = false
+  defaults.multiAwaitDrain = false
+  return { __index = defaults, __name = 'ReadableState' }
+end
 
-local writableDefaults = common()
-writableDefaults.ended = false
-writableDefaults.finished = false
-writableDefaults.finalCalled = false
-writableDefaults.prefinished = false
-writableDefaults.decodeStrings = true
-writableDefaults.bufferProcessing = false
-state.WritableState = { __index = writableDefaults, __name = 'WritableState' }
-state.writableDefaults = writableDefaults
+local function writableMetatable(silent)
+  local defaults = common(silent)
+  defaults.decodeStrings = true
+  defaults.needDrain = false
+  defaults.drainTick = false
+  defaults.corked = 0
+  defaults.onwrite = false
+  defaults.bufferedRequestCount = 0
+  defaults.bufferProcessing = false
+  return { __index = defaults, __name = 'WritableState' }
+end
+
+local readableState = { [false] = readableMetatable(false, false), [true] = readableMetatable(true, false) }
+local continuousState = { [false] = readableMetatable(false, true), [true] = readableMetatable(true, true) }
+local writableState = { [false] = writableMetatable(false), [true] = writableMetatable(true) }
 
 local function highWaterMark(options, objectMode, duplexKey)
-  local value, name
-  if options then
-    value, name = options.highWaterMark, 'options.highWaterMark'
-    if value == nil and duplexKey then
-      value, name = options[duplexKey], 'options.' .. duplexKey
-    end
+  local name, value = 'highWaterMark', options.highWaterMark
+  if value == nil and duplexKey then
+    name, value = duplexKey, options[duplexKey]
   end
   if value == nil then
     return objectMode and defaultObjects or defaultBytes
   end
   if type(value) ~= 'number' or value ~= floor(value) or value < 0 or value == huge then
-    error(errors.argValue(name, value), 0)
+    error(errors.argValue('options.' .. name, value), 0)
   end
   return value
 end
 
-local function readCommon(half, options)
-  if options.emitClose == false then
-    half.emitClose = false
+-- Whether the stream keeps 'close' to itself; also checks that there are options at all.
+local function isSilent(options)
+  if not options then
+    return false
   end
+  errors.validate.options(options)
+  return options.emitClose == false
+end
+
+local function readCommon(half, options)
   if options.autoDestroy == false then
     half.autoDestroy = false
   end
@@ -133,13 +147,14 @@ end
 ---@param isDuplex? boolean
 ---@param continuous? boolean
 function state.newReadable(options, isDuplex, continuous)
+  local silent = isSilent(options)
+  -- And `flowing` and `paused`, which are nil as long as nobody has asked.
   local half = setmetatable({
-    flowing = nil, length = 0, highWaterMark = defaultBytes, plain = true, reading = false, sync = true,
-    needReadable = false, emittedReadable = false, readingMore = false, resumeScheduled = false,
-    dataEmitted = false, awaitDrainWriters = false, ended = false, continuous = continuous or false,
-  }, state.ReadableState)
+    length = 0, highWaterMark = defaultBytes, plain = true, reading = false, sync = true, needReadable = false,
+    readingMore = false, resumeScheduled = false, dataEmitted = false, ended = false, endEmitted = false,
+    destroyed = false, closed = false, closeEmitted = false,
+  }, (continuous and continuousState or readableState)[silent])
   if options then
-    errors.validate.options(options)
     local objectMode = options.objectMode or isDuplex and options.readableObjectMode
     half.highWaterMark = highWaterMark(options, objectMode, isDuplex and 'readableHighWaterMark')
     if objectMode then
@@ -162,13 +177,13 @@ end
 ---@param options? stream.DuplexOptions
 ---@param isDuplex? boolean
 function state.newWritable(options, isDuplex)
+  local silent = isSilent(options)
   local half = setmetatable({
     length = 0, highWaterMark = defaultBytes, plain = true, writing = false, sync = true, pendingcb = 0,
-    corked = 0, needDrain = false, writelen = 0, writecb = false, onwrite = false, bufferedRequestCount = 0,
-    drainTick = false, ending = false, destroyed = false,
-  }, state.WritableState)
+    writelen = 0, writecb = false, ending = false, ended = false, finalCalled = false, prefinished = false,
+    finished = false, destroyed = false, closed = false, closeEmitted = false,
+  }, writableState[silent])
   if options then
-    errors.validate.options(options)
     local objectMode = options.objectMode or isDuplex and options.writableObjectMode
     half.highWaterMark = highWaterMark(options, objectMode, isDuplex and 'writableHighWaterMark')
     if objectMode then

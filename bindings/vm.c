@@ -57,10 +57,18 @@ static int on_error(lua_State *L)
   return 1;
 }
 
+/* The vm asked for last in this thread, since most processes have one Lua state: looking it up by
+ * name takes longer than many a call that needs it. A registry is as good as its state. */
+static _Thread_local struct {
+  const void *registry;
+  struct ml_vm *vm;
+} last;
+
 static int vm_gc(lua_State *L)
 {
   struct ml_vm *vm = lua_touserdata(L, 1);
 
+  if (last.vm == vm) last.registry = NULL;
   if (vm->loop) ml_loop_free(vm->loop);
   vm->loop = NULL;
   return 0;
@@ -115,12 +123,18 @@ static struct vm *vm_new(lua_State *L)
 
 struct ml_vm *ml_vm(lua_State *L)
 {
+  const void *registry = lua_topointer(L, LUA_REGISTRYINDEX);
   struct vm *vm;
 
+  if (last.registry == registry) return last.vm;
   lua_getfield(L, LUA_REGISTRYINDEX, VM_KEY);
   vm = lua_touserdata(L, -1);
   lua_pop(L, 1);
   if (!vm) vm = vm_new(L);
+  if (vm->shared.loop) { /* or the state is being closed */
+    last.registry = registry;
+    last.vm = &vm->shared;
+  }
   return &vm->shared;
 }
 

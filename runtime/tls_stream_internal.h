@@ -153,7 +153,7 @@ void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 void ml_tls_stream_keep(struct ml_tls_stream *s, const uint8_t *data, size_t len);
 
 /* The lower stream has failed: what came before, and waits for its turn in the handshake, may be
- * the peer's reason for that, an alert. */
+ * the peer's reason for that, an alert, or all that it had to say. */
 void ml_tls_stream_hear_out(struct ml_tls_stream *s);
 
 /* ---- tls_stream.c ---- */

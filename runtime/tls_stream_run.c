@@ -470,7 +470,13 @@ void ml_tls_stream_keep(struct ml_tls_stream *s, const uint8_t *data, size_t len
 
 void ml_tls_stream_hear_out(struct ml_tls_stream *s)
 {
-  if (!s->lingers && ml_task_queued(&s->task)) run_handshake(s, NULL, 0);
+  if (s->announced || !ml_task_queued(&s->task)) return;
+  run_handshake(s, NULL, 0);
+  uint64_t before;
+  do {
+    before = s->stream.bytes_read;
+    if (!dead(s) && s->announced) run_reading(s, NULL, 0);
+  } while (s->stream.bytes_read != before);
 }
 
 void ml_tls_stream_run(struct ml_tls_stream *s, const uint8_t *data, size_t len)

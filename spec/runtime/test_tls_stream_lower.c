@@ -283,6 +283,53 @@ static void test_failures_of_the_lower_stream_are_told_once(void **state)
   each_version(check_lower_failures);
 }
 
+/* Data as large as `size` comes with the peer's last flight, and the lower stream fails before the
+ * turn that these wait for. Returns whether this end gets the last flight. */
+static bool last_words(const struct ml_tls_options *role, size_t size)
+{
+  struct ml_error err;
+  struct bench bench;
+  size_t done;
+  uint8_t *text = pattern(size);
+  bench_open(&bench, role);
+  for (int i = 0; i < 10 && !ml_tls_established(bench.peer); i++) {
+    bench_give(&bench);
+    turn_until_quiet();
+    (void)bench_take(&bench);
+  }
+  bool last = bench.owner.handshakes == 0;
+  if (last) {
+    struct ml_stream *lower = &bench.lower.stream;
+    assert_int_equal(ml_tls_write(bench.peer, text, size, &done), ML_TLS_OK);
+    struct ml_buf *out = ml_tls_output(bench.peer);
+    lower->events->on_read(lower, ml_buf_data(out), ml_buf_size(out));
+    assert_int_equal(bench.owner.handshakes, 0);
+    bench.lower.broken = true;
+    ml_error_system(&err, ECONNRESET, "read");
+    lower->events->on_error(lower, &err);
+    assert_int_equal(bench.owner.handshakes, 1);
+    assert_int_equal(bench.owner.r.len, size);
+    assert_memory_equal(bench.owner.r.bytes, text, size);
+    expect_error(&bench.owner, "ECONNRESET");
+  }
+  free(text);
+  bench_close(&bench);
+  return last;
+}
+
+static void check_last_words(void)
+{
+  static const size_t sizes[] = {5, 100000};
+  for (int i = 0; i < 2; i++)
+    assert_true(last_words(roles[0], sizes[i]) + last_words(roles[1], sizes[i]) == 1);
+}
+
+static void test_data_behind_the_last_flight_comes_before_the_failure(void **state)
+{
+  (void)state;
+  each_version(check_last_words);
+}
+
 static void check_alert(void)
 {
   struct bench bench;
@@ -399,6 +446,7 @@ int main(void)
       cmocka_unit_test(test_the_end_with_and_without_close_notify),
       cmocka_unit_test(test_nothing_is_read_behind_close_notify),
       cmocka_unit_test(test_failures_of_the_lower_stream_are_told_once),
+      cmocka_unit_test(test_data_behind_the_last_flight_comes_before_the_failure),
       cmocka_unit_test(test_a_forged_record_is_answered_with_an_alert),
       cmocka_unit_test(test_plain_http_is_named),
       cmocka_unit_test(test_bytes_read_before_the_stream_existed),

@@ -122,3 +122,57 @@ describe('a write that waits for the connection', function()
     end)
   end))
 end)
+
+describe('an end that waits for the connection', function()
+  local function asksAgain(make)
+    return spec.async(function(done, expect)
+      N.listening(nil, function(server, port)
+        local calls = 0
+        local client = make(function(socket, callback)
+          calls = calls + 1
+          net.Socket._final(socket, callback)
+        end)
+        client:connect(port, '127.0.0.1')
+        client:on('finish', expect(function()
+          assert.equal(2, calls)
+          client:destroy()
+          server:close(done)
+        end))
+        client:finish()
+        assert.equal(1, calls)
+      end)
+    end)
+  end
+
+  it('asks _final again, as an option gave it, when that is there', asksAgain(function(final)
+    return net.Socket { final = final }
+  end))
+
+  it('asks _final again, as a script set it, when that is there', asksAgain(function(final)
+    local socket = net.Socket()
+    socket._final = final
+    return socket
+  end))
+
+  it('fails as a replaced _final says, then', spec.async(function(done, expect)
+    N.listening(nil, function(server, port)
+      local client, late = net.Socket(), nil
+      function client:_final(callback)
+        if self.connecting then
+          net.Socket._final(self, callback)
+        else
+          late = Error('no end')
+          callback(late)
+        end
+      end
+      client:on('error', expect(function(err)
+        assert.equal(late, err)
+      end))
+      client:on('close', expect(function()
+        server:close(done)
+      end))
+      client:connect(port, '127.0.0.1')
+      client:finish()
+    end)
+  end))
+end)

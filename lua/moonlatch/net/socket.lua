@@ -247,6 +247,18 @@ local function applySettings(self, handle)
   end
 end
 
+-- Anew, from _final on, as in Node: who replaced that is asked again.
+local function finalAgain(self, done)
+  local run = direct[self._final]
+  if run then
+    run(self, done)
+    return
+  end
+  self:_final(function(err)
+    done(self, err)
+  end)
+end
+
 -- What waited for the connection: data, then the end.
 local function sendPending(self)
   local data, callback = earlyWrite.take(self)
@@ -255,7 +267,7 @@ local function sendPending(self)
   if callback then
     self:_send(data, callback)
   elseif done then
-    direct[Socket._final](self, done)
+    finalAgain(self, done)
   end
 end
 

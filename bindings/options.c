@@ -80,9 +80,6 @@ static void read_value(lua_State *L, const struct ml_option *option, void *out)
   case ML_OPTION_LONG:
     *(long *)field = (long)read_number(L, option, -EXACT, EXACT);
     break;
-  case ML_OPTION_U32:
-    *(uint32_t *)field = (uint32_t)read_number(L, option, 0, UINT32_MAX);
-    break;
   case ML_OPTION_U64:
     *(uint64_t *)field = (uint64_t)read_number(L, option, 0, EXACT);
     break;

@@ -10,7 +10,6 @@ enum ml_option_kind {
   ML_OPTION_BOOL,   /* bool */
   ML_OPTION_INT,    /* int */
   ML_OPTION_LONG,   /* long */
-  ML_OPTION_U32,    /* uint32_t */
   ML_OPTION_U64,    /* uint64_t, from a number (exact to 2^53) */
   ML_OPTION_STRING, /* const char *, NUL-terminated */
   ML_OPTION_BYTES,  /* const uint8_t * at offset, size_t at len_offset */

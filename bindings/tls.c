@@ -14,14 +14,12 @@
 
 static const struct ml_option options[] = {
     {"isServer", ML_OPTION_BOOL, FIELD(server), 0},
-    {"asks", ML_OPTION_U32, FIELD(asks), 0},
     {"requestCert", ML_OPTION_BOOL, FIELD(request_cert), 0},
     {"rejectUnauthorized", ML_OPTION_BOOL, FIELD(reject_unauthorized), 0},
     {"requestStaple", ML_OPTION_BOOL, FIELD(request_staple), 0},
     {"renegotiable", ML_OPTION_BOOL, FIELD(renegotiable), 0},
     {"postHandshakeAuth", ML_OPTION_INT, FIELD(post_handshake_auth), 0},
     {"wantSessions", ML_OPTION_BOOL, FIELD(want_sessions), 0},
-    {"wantKeylog", ML_OPTION_BOOL, FIELD(want_keylog), 0},
     {"minDhBits", ML_OPTION_INT, FIELD(min_dh_bits), 0},
     {"servername", ML_OPTION_STRING, FIELD(servername), 0},
     {"alpn", ML_OPTION_BYTES, FIELD(alpn), FIELD(alpn_len)},
@@ -238,18 +236,46 @@ static int join(struct ml_handle *h, struct ml_handle *lower, struct ml_tls *tls
   return 0;
 }
 
-/* tls(lower, context, options) → handle | nil, Error. With options.psk the handler `psk` finds
- * pre-shared keys. The lower handle is closed by it, its connection lives on below the new one; a
- * lower handle of TLS still answers what only looks. Nothing is sent until start(). */
+static const char read_key = 0; /* its address: in a table of options, what has been read from it */
+
+/* Reads options from the table at `index`; from one that has `lasting`, for many connections, once.
+ */
+static void read_options(lua_State *L, int index, struct ml_tls_options *wanted)
+{
+  luaL_checktype(L, index, LUA_TTABLE);
+  lua_pushlightuserdata(L, (void *)&read_key);
+  lua_rawget(L, index);
+  const struct ml_tls_options *known = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  if (known) {
+    *wanted = *known;
+    return;
+  }
+  memset(wanted, 0, sizeof(*wanted));
+  ml_options_read(L, index, options, wanted);
+  lua_getfield(L, index, "lasting");
+  if (lua_toboolean(L, -1)) {
+    lua_pushlightuserdata(L, (void *)&read_key);
+    memcpy(lua_newuserdata(L, sizeof(*wanted)), wanted, sizeof(*wanted));
+    lua_rawset(L, index);
+  }
+  lua_pop(L, 1);
+}
+
+/* tls(lower, context, options, asks, wantKeylog) → handle | nil, Error. Options with `lasting` must
+ * not change any more. With options.psk the handler `psk` finds pre-shared keys. The lower handle
+ * is closed by it, its connection lives on below the new one; a lower handle of TLS still answers
+ * what only looks. Nothing is sent until start(). */
 static int tls_new(lua_State *L)
 {
   struct ml_tls_options wanted;
   struct ml_error err;
   struct ml_tls *tls;
-  memset(&wanted, 0, sizeof(wanted));
   struct ml_handle *lower = ml_check_handle(L, 1);
   struct ml_tls_context *context = ml_check_context(L, 2);
-  ml_options_read(L, 3, options, &wanted);
+  read_options(L, 3, &wanted);
+  wanted.asks = (uint32_t)luaL_checkinteger(L, 4);
+  wanted.want_keylog = lua_toboolean(L, 5);
   struct ml_handle *h = ml_handle_new(L, CLASS_NAME, ML_CLASS_TLS, sizeof(*h));
   lua_getfield(L, 3, "psk");
   if (lua_toboolean(L, -1)) ml_tls_find_psk(&wanted, h);
@@ -383,7 +409,7 @@ static const luaL_Reg methods[] = {
     {NULL, NULL},
 };
 
-/* native.tlsAsks: the bits of the option `asks`, by name */
+/* native.tlsAsks: the bits of `asks`, by name */
 static void push_asks(lua_State *L)
 {
   lua_createtable(L, 0, ASK_NAMES);

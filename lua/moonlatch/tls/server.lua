@@ -58,6 +58,7 @@ local function renew(self)
     enableTrace = self._enableTrace,
   }
   options.described = TLSSocket._describe(options)
+  options.described.lasting = true
   self._connectionOptions = options
 end
 

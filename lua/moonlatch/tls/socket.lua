@@ -170,7 +170,8 @@ function TLSSocket._describe(o)
   }
 end
 
--- native.tls only reads it, so one table serves any number of connections.
+-- What native.tls wants to know: options, of which one table serves any number of connections, and what depends on who
+-- is listening.
 local function nativeOptions(self)
   local o = self._tls
   local server = o.server
@@ -179,9 +180,7 @@ local function nativeOptions(self)
   if wanted then
     o.context.context:enableKeylog()
   end
-  local options = o.described or TLSSocket._describe(o)
-  options.asks, options.wantKeylog = questions.wanted(self), wanted
-  return options
+  return o.described or TLSSocket._describe(o), questions.wanted(self), wanted
 end
 
 --- Puts TLS on top of `lower`, an open native handle, and begins the handshake.

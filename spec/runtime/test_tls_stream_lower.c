@@ -330,6 +330,28 @@ static void test_data_behind_the_last_flight_comes_before_the_failure(void **sta
   each_version(check_last_words);
 }
 
+static void check_close_of_waiting(void)
+{
+  for (int i = 0; i < 2; i++) {
+    struct bench bench;
+    bench_open(&bench, roles[i]);
+    turn_until_quiet();
+    (void)bench_take(&bench);
+    struct ml_stream *lower = &bench.lower.stream;
+    struct ml_buf *out = ml_tls_output(bench.peer);
+    assert_true(ml_buf_size(out) > 0);
+    lower->events->on_read(lower, ml_buf_data(out), ml_buf_size(out));
+    bench_close(&bench); /* nothing keeps the loop */
+    assert_int_equal(bench.owner.handshakes + bench.owner.asks, 0);
+  }
+}
+
+static void test_a_stream_is_closed_while_its_step_waits(void **state)
+{
+  (void)state;
+  each_version(check_close_of_waiting);
+}
+
 static void check_alert(void)
 {
   struct bench bench;
@@ -447,6 +469,7 @@ int main(void)
       cmocka_unit_test(test_nothing_is_read_behind_close_notify),
       cmocka_unit_test(test_failures_of_the_lower_stream_are_told_once),
       cmocka_unit_test(test_data_behind_the_last_flight_comes_before_the_failure),
+      cmocka_unit_test(test_a_stream_is_closed_while_its_step_waits),
       cmocka_unit_test(test_a_forged_record_is_answered_with_an_alert),
       cmocka_unit_test(test_plain_http_is_named),
       cmocka_unit_test(test_bytes_read_before_the_stream_existed),

@@ -383,9 +383,15 @@ int ml_tls_stream_feed(struct ml_tls_stream *s, const uint8_t *data, size_t len)
   return ml_tls_input_end(s->tls);
 }
 
+/* The step that an answer leads to is as heavy as any: many answers may come in one tick. */
 void ml_tls_stream_resume(struct ml_tls_stream *s)
 {
-  schedule(s);
+  if (dead(s)) return;
+  rouse(s);
+  if (s->announced)
+    ml_loop_defer(s->stream.loop, &s->task);
+  else
+    ml_loop_wait_turn(s->stream.loop, &s->task);
 }
 
 void ml_tls_stream_deadline(struct ml_tls_stream *s, double seconds)

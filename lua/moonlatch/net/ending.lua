@@ -3,6 +3,7 @@
 local errors = require 'moonlatch.errors'
 local connecting = require 'moonlatch.net.connecting'
 local defer = require('moonlatch.immediate').defer
+local destroy = require 'moonlatch.stream.destroy'
 local direct = require 'moonlatch.stream.direct'
 local earlyWrite = require 'moonlatch.net.early_write'
 local nextTick = require('moonlatch.tick').nextTick
@@ -103,10 +104,6 @@ local function destroyDirectly(self, done, err, callback)
   end
 end
 
-local function callBack(_, err, callback)
-  callback(err)
-end
-
 -- Not by destroySoon: an end sent first would hide the reset from the peer.
 local function reset(self)
   self._resetAndClosing = true
@@ -139,11 +136,7 @@ return function(Socket)
     end
   end
 
-  function Socket:_destroy(err, callback)
-    destroyDirectly(self, callBack, err, callback)
-  end
-
-  direct[Socket._destroy] = destroyDirectly
+  Socket._destroy = destroy.method(destroyDirectly)
 
   --- Destroys the socket once what was written is out.
   ---@source Node.js socket.destroySoon()

@@ -131,6 +131,34 @@ local function runDestroy(self, err, callback)
   end
 end
 
+local function callBack(_, err, callback)
+  callback(err)
+end
+
+--- A `_destroy` made of its form for `direct`.
+---@param run fun(self: table, done: function, err: any, callback?: function)
+---@return fun(self: table, err: any, callback: fun(err: any))
+function destroy.method(run)
+  local function method(self, err, callback)
+    run(self, callBack, err, callback)
+  end
+  direct[method] = run
+  return method
+end
+
+--- Takes the methods that either half may be given as options. No loop: LuaJIT would not compile a constructor that
+--- contains one.
+---@param self table
+---@param options table
+function destroy.takeMethods(self, options)
+  if type(options.destroy) == 'function' then
+    self._destroy = options.destroy
+  end
+  if type(options.construct) == 'function' then
+    self._construct = options.construct
+  end
+end
+
 local function destroyConstructed(self, err, callback)
   self:once(DESTROY, function(failure)
     runDestroy(self, both(failure, err), callback)

@@ -64,12 +64,7 @@ function Readable:_initReadable(options, isDuplex)
     if type(options.read) == 'function' then
       self._read = options.read
     end
-    if type(options.destroy) == 'function' then
-      self._destroy = options.destroy
-    end
-    if type(options.construct) == 'function' then
-      self._construct = options.construct
-    end
+    destroy.takeMethods(self, options)
   end
 end
 

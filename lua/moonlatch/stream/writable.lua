@@ -40,8 +40,7 @@ local nop = writeBuffer.nop
 local finishMaybe = finishing.maybe
 local clearBuffer
 
--- Options that become the method of the same name with an underscore before it. No loop: LuaJIT would not compile a
--- constructor that contains one.
+-- Options that become the method of the same name with an underscore before it.
 local function takeMethods(self, options)
   if type(options.write) == 'function' then
     self._write = options.write
@@ -52,12 +51,7 @@ local function takeMethods(self, options)
   if type(options.final) == 'function' then
     self._final = options.final
   end
-  if type(options.destroy) == 'function' then
-    self._destroy = options.destroy
-  end
-  if type(options.construct) == 'function' then
-    self._construct = options.construct
-  end
+  destroy.takeMethods(self, options)
 end
 
 ---@param options? stream.WritableOptions
@@ -183,6 +177,11 @@ local function newOnWrite(self, ws)
   return onwrite
 end
 
+local function startWrite(self, ws, length, callback)
+  ws.writelen, ws.writecb, ws.writing, ws.sync = length, callback, true, true
+  return ws.onwrite or newOnWrite(self, ws)
+end
+
 -- What write() returns: below the mark, or empty because the chunk has been dealt with already. False also when the
 -- stream failed, to end a loop that writes until false.
 local function mayWriteOn(ws)
@@ -200,8 +199,7 @@ local function writeOrBuffer(self, ws, chunk, name, callback)
   if ws.writing or ws.corked > 0 or ws.errored or not ws.constructed then
     writeBuffer.add(ws, chunk, name, callback)
   else
-    ws.writelen, ws.writecb, ws.writing, ws.sync = length, callback, true, true
-    self:_write(chunk, name, ws.onwrite or newOnWrite(self, ws))
+    self:_write(chunk, name, startWrite(self, ws, length, callback))
     ws.sync = false
   end
   return mayWriteOn(ws)
@@ -260,11 +258,6 @@ local function write(self, chunk, name, callback)
   end
   ws.pendingcb = ws.pendingcb + 1
   return writeOrBuffer(self, ws, chunk, name, callback)
-end
-
-local function startWrite(self, ws, length, callback)
-  ws.writelen, ws.writecb, ws.writing, ws.sync = length, callback, true, true
-  return ws.onwrite or newOnWrite(self, ws)
 end
 
 -- A write of so many bytes is under way that write() has not seen. Returns the callback for its end, and whether more

@@ -10,6 +10,7 @@ local native = require 'moonlatch.native'
 local net = require 'net'
 local context = require 'moonlatch.tls.context'
 local contextOptions = require 'moonlatch.tls.options'
+local destroy = require 'moonlatch.stream.destroy'
 local direct = require 'moonlatch.stream.direct'
 local psk = require 'moonlatch.tls.psk'
 local questions = require 'moonlatch.tls.questions'
@@ -454,15 +455,7 @@ local function destroyDirectly(self, done, err, callback)
   wrap.finish(self, err)
 end
 
-local function callBack(_, err, callback)
-  callback(err)
-end
-
-function TLSSocket:_destroy(err, callback)
-  destroyDirectly(self, callBack, err, callback)
-end
-
-direct[TLSSocket._destroy] = destroyDirectly
+TLSSocket._destroy = destroy.method(destroyDirectly)
 
 -- What was written leaves at the end of the tick, in as few records as possible. Until then it is not out.
 class.getter(TLSSocket, 'writableLength', function(self)

@@ -386,11 +386,9 @@ int ml_tls_stream_feed(struct ml_tls_stream *s, const uint8_t *data, size_t len)
 /* The step that an answer leads to is as heavy as any: many answers may come in one tick. */
 void ml_tls_stream_resume(struct ml_tls_stream *s)
 {
-  if (dead(s)) return;
-  rouse(s);
   if (s->announced)
-    ml_loop_defer(s->stream.loop, &s->task);
-  else
+    schedule(s);
+  else if (!dead(s))
     ml_loop_wait_turn(s->stream.loop, &s->task);
 }
 

@@ -6,7 +6,6 @@ local questions = require 'moonlatch.tls.questions'
 local type, xpcall = type, xpcall
 local ask, answering, emit = questions.ask, questions.answering, questions.emit
 
-
 local M = {}
 
 local function checkSession(data)

@@ -29,12 +29,10 @@ processes() {
 measure_server() {
   local scenario=$1 name=$2 words=$3 common
   common="--port=$(port_for "$name" "$words") --seconds=$seconds --warmup=$warmup $(processes "$name")"
-  case $scenario in
-    idle)
-      # What the first connections make a process allocate for good is not theirs.
-      load --mode=request --conns=64 --count=1000 --port="${port[$name]}" >/dev/null || return 0
-      ;;
-  esac
+  if [[ $scenario == idle ]]; then
+    # What the first connections make a process allocate for good is not theirs.
+    load --mode=request --conns=64 --count=1000 --port="${port[$name]}" >/dev/null || return 0
+  fi
   # shellcheck disable=SC2086 # both are words
   if [[ $scenario == workers ]]; then line=$(two_loads $common $words); else line=$(load $common $words); fi || line=
 }

@@ -214,7 +214,14 @@ static void enter_measure(struct load *load)
       started_at.wall + in_ns(load->options.count ? SETUP_SECONDS * 60.0 : load->options.seconds);
 }
 
-static void begin_storm(struct load *load);
+static void begin_storm(struct load *load)
+{
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = load->storm};
+  if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->storm->epoll, &event))
+    die("epoll_ctl: %s", strerror(errno));
+  load->storm->stage = STAGE_WARMUP;
+  conn_open_more(load->storm);
+}
 
 static void enter_warmup(struct load *load)
 {
@@ -302,15 +309,6 @@ static void drive_storm(struct load *storm, enum stage stage)
   int n = epoll_wait(storm->epoll, &event, 1, 0);
   if (n < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
   if (n > 0) conn_drive(storm, event.data.ptr);
-}
-
-static void begin_storm(struct load *load)
-{
-  struct epoll_event event = {.events = EPOLLIN, .data.ptr = load->storm};
-  if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->storm->epoll, &event))
-    die("epoll_ctl: %s", strerror(errno));
-  load->storm->stage = STAGE_WARMUP;
-  conn_open_more(load->storm);
 }
 
 static void run(struct load *load)

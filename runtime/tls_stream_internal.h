@@ -7,8 +7,11 @@
 
 #include "tls_stream.h"
 
-#define FLUSH_AT ((size_t)65536) /* gathered output that is handed down at once */
-#define STEP ((size_t)65536)     /* cleartext per call into the engine */
+/* Gathered output that is handed down at once, and cleartext per call into the engine: three full
+ * records. A fourth would make more than the kernel puts into one segment (64 KiB less headers, GSO
+ * and loopback alike), and leave a packet of some hundred bytes behind each. */
+#define FLUSH_AT ((size_t)49152)
+#define STEP FLUSH_AT
 
 /* The end of our side, in order. */
 enum shutdown_phase {

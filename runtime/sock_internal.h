@@ -22,30 +22,13 @@ enum sock_output {
 
 enum { SOCK_HELD_INLINE = 1 };
 
+/* What every wake-up looks at comes first. */
 struct ml_sock {
   struct ml_stream stream; /* must stay first */
-  ev_io io;
-  struct ml_task task; /* sends what was gathered; reports a failure that happened inside a call */
-
-  /* The output queue: first the copied bytes, then the slices of the write that is pending. */
-  struct ml_buf gathered;
-  struct ml_slice *held; /* slices not sent yet; points into held_memory */
-  size_t held_count;
-  size_t held_bytes;
-  struct ml_slice *held_memory; /* held_inline, or from malloc */
-  struct ml_slice held_inline[SOCK_HELD_INLINE];
-
-  /* Of a sealed sock: the record behind them; none when it has no length. */
-  uint8_t record_type, record_len;
-  uint8_t record[ML_SOCK_RECORD_MAX];
-
-  struct ml_addr *target;  /* while connecting, for the error's text; else NULL */
-  const char *failed_call; /* set with failed_errno: a failure to report from the task */
-  int failed_errno;
-
   int fd;
-  int restore_flags; /* F_SETFL value to put back at the close, or -1 */
-  unsigned depth;    /* callbacks on the stack */
+  unsigned depth; /* callbacks on the stack */
+  ev_io io;
+
   enum sock_phase phase : 4;
   enum sock_output output : 4;
 
@@ -61,6 +44,25 @@ struct ml_sock {
   bool linger : 1;  /* the close waits for the peer */
   bool sealed : 1;  /* the kernel encrypts */
   bool keep_fd : 1; /* do not close the descriptor */
+
+  /* Of a sealed sock: the record behind the queue; none when it has no length. */
+  uint8_t record_type, record_len;
+  uint8_t record[ML_SOCK_RECORD_MAX];
+
+  const char *failed_call; /* set with failed_errno: a failure to report from the task */
+
+  /* The output queue: first the copied bytes, then the slices of the write that is pending. */
+  struct ml_buf gathered;
+  struct ml_slice *held; /* slices not sent yet; points into held_memory */
+  size_t held_count;
+  size_t held_bytes;
+  struct ml_slice *held_memory; /* held_inline, or from malloc */
+  struct ml_slice held_inline[SOCK_HELD_INLINE];
+
+  struct ml_task task; /* sends what was gathered; reports a failure that happened inside a call */
+  int failed_errno;
+  int restore_flags;      /* F_SETFL value to put back at the close, or -1 */
+  struct ml_addr *target; /* while connecting, for the error's text; else NULL */
 };
 
 /* Makes the watcher agree with the state. */

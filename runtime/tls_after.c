@@ -123,6 +123,7 @@ static enum ml_tls_result settle_renegotiation(struct ml_tls *tls)
 enum ml_tls_result ml_tls_after_settle(struct ml_tls *tls)
 {
   if (tls->offload && ml_tls_offload_check(tls) != ML_TLS_OK) return ML_TLS_ERROR;
+  if (tls->state == ML_TLS_OPEN && tls->after.update == ML_UPDATE_NONE) return ML_TLS_OK;
   if (SSL_in_init(awake(tls))) return ML_TLS_OK;
   if (tls->state == ML_TLS_RENEGOTIATING) return settle_renegotiation(tls);
   if (tls->state == ML_TLS_CERTIFICATE_REQUESTED && tls->after.wish == ML_WISH_PROVED) {

@@ -51,6 +51,7 @@ static int io_read(BIO *bio, char *out, size_t size, size_t *done)
     return 0;
   }
   if (io->following) follow(io, io->in, n);
+  io->exhausted = io->answered = false;
   memcpy(out, io->in, n);
   io->in += n;
   io->in_len -= n;

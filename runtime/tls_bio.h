@@ -19,6 +19,10 @@ struct ml_tls_io {
   struct ml_buf out;
   bool mute; /* what is written is dropped: the kernel encrypts now (tls_offload.h) */
 
+  /* What asking OpenSSL would cost; both are undone by whatever it reads. */
+  bool exhausted; /* it has given out all the data that it had read */
+  bool answered;  /* it owes no answer to a message */
+
   /* Where the reader is within a record (RFC 8446, 5.1; all versions have the same header), from
    * ml_tls_io_follow on. */
   bool following;

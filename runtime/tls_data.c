@@ -41,8 +41,10 @@ static enum ml_tls_result after_record(struct ml_tls *tls, size_t input_before)
 /* Whether OpenSSL has nothing to read and nothing else to do: asking costs as much as a record. */
 static bool is_dry(struct ml_tls *tls)
 {
-  return tls->io.in_len == 0 && tls->state == ML_TLS_OPEN && !ml_tls_unsettled(tls) &&
-         SSL_has_pending(awake(tls)) == 0 && !SSL_in_init(awake(tls));
+  if (tls->io.in_len > 0 || tls->state != ML_TLS_OPEN || ml_tls_unsettled(tls)) return false;
+  if (!tls->io.exhausted)
+    tls->io.exhausted = SSL_has_pending(awake(tls)) == 0 && !SSL_in_init(awake(tls));
+  return tls->io.exhausted;
 }
 
 enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t size, size_t *done)
@@ -55,12 +57,15 @@ enum ml_tls_result ml_tls_receive(struct ml_tls *tls, uint8_t *buffer, size_t si
     if (tls->state == ML_TLS_RENEGOTIATION_ASKED) ml_tls_set_state(tls, ML_TLS_RENEGOTIATING);
     enum ml_tls_result result;
     size_t input = tls->io.in_len;
+    bool answered = tls->io.answered;
     tls->io.portion = ML_IO_RECORD;
     ml_error_clear_openssl();
     int ok = SSL_read_ex(awake(tls), buffer, size, done);
     tls->io.portion = ML_IO_ALL;
     switch (ok == 1 ? SSL_ERROR_NONE : SSL_get_error(awake(tls), ok)) {
-    case SSL_ERROR_NONE:
+    case SSL_ERROR_NONE: /* one record, which was data */
+      tls->io.exhausted = *done < size;
+      tls->io.answered = answered;
       return ml_tls_after_settle(tls);
     case SSL_ERROR_WANT_READ:
       result = after_record(tls, input);

@@ -73,6 +73,8 @@ struct ml_tls_after {
   struct ml_buf early; /* cleartext read for an owner who did not want it yet */
 };
 
+/* The first part is what every record looks at, so that a thousand busy connections need few lines
+ * of the cache each. */
 struct ml_tls {
   SSL *ssl;                 /* by way of awake() only */
   struct ml_tls_rest *rest; /* while it rests */
@@ -81,17 +83,25 @@ struct ml_tls {
                          being read */
 
   enum ml_tls_state state;
-  uint32_t asks;
-  enum ml_tls_says post_handshake_auth;
-  int min_dh_bits;     /* client: refuse less */
-  int small_dh_bits;   /* what was refused; 0: nothing */
-  unsigned hello_step; /* how many of the ClientHello's questions are behind us */
   bool server, request_cert, reject_unauthorized, want_sessions, want_keylog;
   bool reading_kept;
-  bool name_used;            /* the name in the ClientHello chose the context */
-  bool identity_judged;      /* ML_ASK_IDENTITY was answered */
-  bool understudy;           /* not a connection: tls_served.c */
-  bool calling;              /* the owner is being asked for a key within a call of OpenSSL's */
+  bool name_used;       /* the name in the ClientHello chose the context */
+  bool identity_judged; /* ML_ASK_IDENTITY was answered */
+  bool understudy;      /* not a connection: tls_served.c */
+  bool calling;         /* the owner is being asked for a key within a call of OpenSSL's */
+
+  struct ml_tls_after after;
+  struct ml_tls_offload *offload; /* tls_offload.c; NULL: the kernel is not to encrypt */
+  struct ml_tls_note *notes, **notes_end;
+  BIO *trace; /* NULL: nobody wants to see the messages */
+  struct ml_pause pause;
+
+  /* What a handshake needs. */
+  uint32_t asks;
+  enum ml_tls_says post_handshake_auth;
+  int min_dh_bits;           /* client: refuse less */
+  int small_dh_bits;         /* what was refused; 0: nothing */
+  unsigned hello_step;       /* how many of the ClientHello's questions are behind us */
   struct ml_tls_offer offer; /* server; for the error message, should it come to it */
 
   struct ml_tls_context *context;         /* in use */
@@ -106,19 +116,13 @@ struct ml_tls {
   STACK_OF(SSL_SESSION) * unstored; /* server: what ML_ASK_STORE is still to be asked about */
   struct ml_buf held;               /* the output that waits for that */
 
-  struct ml_pause pause;
   X509 *served, *served_issuer;     /* server: what ML_ASK_STAPLE is about */
   struct ml_tls_bytes staple;       /* and its answer, until it has been sent */
   X509 *candidate;                  /* the peer's leaf while the identity is asked */
   STACK_OF(X509) * candidate_chain; /* the chain OpenSSL built for it */
   long verify_result;
 
-  struct ml_tls_after after;
-
-  struct ml_tls_offload *offload; /* tls_offload.c; NULL: the kernel is not to encrypt */
-  struct ml_tls_note *notes, **notes_end;
   struct ml_tls_timeline *timeline; /* NULL before the handshake; tls_timeline.c */
-  BIO *trace;                       /* NULL: nobody wants to see the messages */
 
   enum ml_alert_from alert_from;
   int alert;

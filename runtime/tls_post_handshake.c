@@ -31,8 +31,10 @@ enum ml_tls_result ml_tls_update_now(struct ml_tls *tls)
 
 enum ml_tls_result ml_tls_answer_update(struct ml_tls *tls)
 {
+  if (tls->io.answered) return ML_TLS_OK;
   int owed = SSL_get_key_update_type(awake(tls));
-  if (owed == SSL_KEY_UPDATE_NONE || tls->state > ML_TLS_PEER_CLOSED || SSL_in_init(awake(tls)))
+  tls->io.answered = owed == SSL_KEY_UPDATE_NONE;
+  if (tls->io.answered || tls->state > ML_TLS_PEER_CLOSED || SSL_in_init(awake(tls)))
     return ML_TLS_OK;
   if (write_update(tls, owed) != ML_TLS_OK) return ML_TLS_ERROR;
   return ml_tls_offload_check(tls);

@@ -22,42 +22,43 @@ enum shutdown_phase {
   SHUT_DONE,
 };
 
+/* What every record looks at comes first, as in struct ml_tls. */
 struct ml_tls_stream {
   struct ml_stream stream;
   struct ml_stream *lower;
   struct ml_tls *tls;
   const struct ml_tls_stream_events *tls_events;
   struct ml_task task;
-  ev_idle again; /* the next turn of the loop, after other streams had theirs */
-  ev_timer deadline;
-  double patience; /* seconds until it; 0: none */
 
   struct ml_sock *sealed; /* the lower stream, once the kernel encrypts (tls_offload.h) */
+  struct ml_buf flying;   /* output that the lower stream still needs */
+  uint64_t sent;          /* cleartext whose records have been handed down */
 
-  struct ml_buf flying; /* output that the lower stream still needs */
-
-  /* The write that is being worked off: our copy of the slice list, the memory is the owner's. */
-  struct ml_slice *held;
-  size_t held_count, held_at;
-  size_t held_bytes;  /* of it, still cleartext */
-  size_t encrypted;   /* of it, in this turn of the loop */
-  unsigned turn;      /* which that is (ev_iteration, ev(3)) */
+  bool started, reading, lower_reading, lower_ended, lower_broken, ended, failed, closed;
+  bool announced;     /* on_handshake was called */
+  bool alerted;       /* it failed, and the peer is told why */
+  bool starved;       /* output waits for the rest of a message of the peer */
+  bool noting;        /* notes are being delivered, with data behind them */
+  bool lingers;       /* the task waits for a time in which nothing happens */
+  bool unsealed;      /* whether the kernel encrypts is still to be seen */
+  bool passing;       /* sealed: the lower stream has not taken the write yet */
+  bool only_notify;   /* the kernel has all but our close_notify */
   bool write_pending; /* on_written is owed */
-  uint64_t sent;      /* cleartext whose records have been handed down */
-  uint64_t flying_to; /* the same once what is flying is down */
-
+  unsigned busy;      /* callbacks on the stack */
   enum shutdown_phase shutdown;
   uint32_t asked; /* token of the last question passed on */
-  unsigned busy;  /* callbacks on the stack */
-  bool started, reading, lower_reading, lower_ended, lower_broken, ended, failed, closed;
-  bool announced;   /* on_handshake was called */
-  bool alerted;     /* it failed, and the peer is told why */
-  bool starved;     /* output waits for the rest of a message of the peer */
-  bool noting;      /* notes are being delivered, with data behind them */
-  bool lingers;     /* the task waits for a time in which nothing happens */
-  bool unsealed;    /* whether the kernel encrypts is still to be seen */
-  bool passing;     /* sealed: the lower stream has not taken the write yet */
-  bool only_notify; /* the kernel has all but our close_notify */
+
+  /* The write that is being worked off: our copy of the slice list, the memory is the owner's. */
+  size_t held_count, held_at;
+  size_t held_bytes; /* of it, still cleartext */
+  struct ml_slice *held;
+  size_t encrypted;   /* of it, in this turn of the loop */
+  unsigned turn;      /* which that is (ev_iteration, ev(3)) */
+  uint64_t flying_to; /* as `sent`, once what is flying is down */
+
+  ev_timer deadline;
+  double patience; /* seconds until it; 0: none */
+  ev_idle again;   /* the next turn of the loop, after other streams had theirs */
 };
 
 static inline struct ml_tls_stream *self_of(struct ml_stream *stream)

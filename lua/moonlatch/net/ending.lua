@@ -83,7 +83,7 @@ local function destroyDirectly(self, done, err, callback)
     self._wantsRead, self._leftover = false, false
   end
   connecting.stop(self)
-  local hadHandle = self._handle ~= nil
+  local hadHandle, hadError = self._handle ~= nil, err and true or false
   closeHandle(self)
   if self._waiting then
     self:_timeWithoutHandle(0)
@@ -93,9 +93,11 @@ local function destroyDirectly(self, done, err, callback)
   if hadHandle then
     -- With the descriptors that this turn of the loop has closed: whoever waits for the last connection of a server,
     -- or for an immediate, is told before.
-    defer(emitClose, self, err ~= nil)
+    defer(emitClose, self, hadError)
+  elseif self._lent or self.encrypted then
+    nextTick(emitClose, self, hadError)
   else
-    nextTick(emitClose, self, err ~= nil)
+    nextTick(emitClose, self) -- as in Node, where it says nothing of a socket that never had a connection to lose
   end
   local server = self._server
   if server then

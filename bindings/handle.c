@@ -294,7 +294,7 @@ static struct ml_sock *transport_sock(const struct ml_handle *h)
   return bottom ? ml_sock_from(bottom) : NULL;
 }
 
-/* reset(): closes with RST; what was accepted for writing is dropped */
+/* reset(): like close(), but with RST */
 int ml_handle_reset(lua_State *L)
 {
   struct ml_handle *h = ml_object_self(L);

@@ -371,7 +371,7 @@ static void sock_close(struct ml_stream *stream)
   /* What is held belongs to a caller who has not been told that it is done: only what was taken
    * over goes out. */
   ml_sock_drop_held(s);
-  if (s->phase == SOCK_OPEN && !s->reset) (void)!ml_sock_send_queue(s);
+  if (s->phase == SOCK_OPEN) (void)!ml_sock_send_queue(s);
   if (s->is_socket && s->output != OUTPUT_OPEN && !s->reset && !s->ended) discard_input(s);
   ml_task_cancel(&s->task);
   ml_loop_io_stop(stream->loop, &s->io, s->ref);

@@ -60,7 +60,8 @@ ML_MUST_CHECK int ml_sock_set_nodelay(struct ml_sock *sock, bool on, struct ml_e
 ML_MUST_CHECK int ml_sock_set_keepalive(struct ml_sock *sock, bool on, unsigned seconds,
                                         struct ml_error *err);
 
-/* Makes the coming close drop what is queued and reset the connection (SO_LINGER 0, socket(7)). */
+/* Makes the coming close reset the connection (SO_LINGER 0, socket(7)). What was taken over for
+ * sending is offered to the kernel before that, once; what it does not take is dropped. */
 ML_MUST_CHECK int ml_sock_set_reset(struct ml_sock *sock, struct ml_error *err);
 
 /* Lets what was written last arrive, and `words` behind it, though the peer is still sending or

@@ -40,7 +40,7 @@ struct ml_sock {
   bool is_socket : 1;
   bool is_tcp : 1;
   bool nodelay : 1; /* TCP_NODELAY is known to be on */
-  bool reset : 1;   /* the close drops the queue */
+  bool reset : 1;   /* the close resets the connection */
   bool linger : 1;  /* the close waits for the peer */
   bool sealed : 1;  /* the kernel encrypts */
   bool keep_fd : 1; /* do not close the descriptor */

@@ -122,10 +122,11 @@ static void consume(struct ml_sock *s, size_t sent)
 }
 
 /* The FIN goes along with the last of the data: without MSG_MORE each is a packet that wakes the
- * peer. The shutdown that follows at once sends what was held back (tcp(7), TCP_CORK). */
+ * peer. The shutdown that follows at once sends what was held back (tcp(7), TCP_CORK). A reset
+ * would drop it. */
 static int send_flags(const struct ml_sock *s)
 {
-  bool last = s->stream.end_follows || s->output == OUTPUT_FINISHING;
+  bool last = (s->stream.end_follows || s->output == OUTPUT_FINISHING) && !s->reset;
   return MSG_DONTWAIT | MSG_NOSIGNAL | (last && s->is_tcp && !s->sealed ? MSG_MORE : 0);
 }
 

@@ -128,6 +128,30 @@ static void a_reset_peer_is_a_read_error(void **state)
   close(listener);
 }
 
+static void a_reset_comes_behind_what_was_taken_over(void **state)
+{
+  (void)state;
+  struct ml_addr addr;
+  struct ml_error err;
+  int listener = listen_on_loopback(&addr);
+  assert_int_equal(listen(listener, 1), 0);
+  assert_int_equal(start_connecting(&a, &addr, &err), 0);
+  a.stop_in = CONNECT;
+  ml_stream_read_start(a.stream);
+  ml_loop_run(loop);
+  open_fd(&b, accept(listener, NULL, NULL));
+  assert_int_equal(write_bytes(&b, "last words", 10), ML_DONE);
+  assert_int_equal(ml_stream_shutdown(b.stream, &err), ML_PENDING);
+  assert_int_equal(ml_sock_set_reset(ml_sock_from(b.stream), &err), 0);
+  recorder_close(&b);
+  ml_loop_run(loop);
+  assert_int_equal(a.len, 10);
+  assert_memory_equal(a.bytes, "last words", 10);
+  assert_int_equal(a.count[END], 0);
+  assert_int_equal(a.count[ERROR], 1);
+  close(listener);
+}
+
 /* ---- Other descriptors ---- */
 
 static void pipes_work_and_keep_their_flags(void **state)
@@ -215,6 +239,7 @@ int main(void)
       TEST(a_missing_unix_socket_fails_at_once_and_can_be_tried_again),
       TEST(a_sock_connects_and_opens_once),
       TEST(a_reset_peer_is_a_read_error),
+      TEST(a_reset_comes_behind_what_was_taken_over),
       TEST(pipes_work_and_keep_their_flags),
       TEST(sockets_keep_their_flags),
       TEST(a_regular_file_is_read_to_its_end),

@@ -77,7 +77,8 @@ describe('a server goes on after one tlsClientError when a client', function()
       end)
       local err = H.onlyError(await, guarded)
       assert.equal('ECONNRESET', err.code)
-      assert.equal('read', err.syscall)
+      -- A whole hello is answered before the reset is read.
+      assert.is_true(err.syscall == 'read' or count == 'all' and err.syscall == 'write')
     end))
   end
 

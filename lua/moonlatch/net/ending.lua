@@ -112,6 +112,17 @@ local function reset(self)
   self:destroy()
 end
 
+-- What had been written when the reset was asked for goes first.
+local function resetWhenConnected(self)
+  local writeFirst = self._pendingCallback
+  self:once('connect', function()
+    if writeFirst then
+      self:_sendPending()
+    end
+    reset(self)
+  end)
+end
+
 ---@param Socket moonlatch.Class
 return function(Socket)
   function Socket:_final(callback)
@@ -155,17 +166,15 @@ return function(Socket)
     end
   end
 
-  --- Closes the connection with RST. A socket that is connecting does so when it is connected, one without a connection
-  --- fails with ERR_SOCKET_CLOSED.
+  --- Closes the connection with RST, behind what was written as far as the system takes it at once. A socket that is
+  --- connecting does so when it is connected, one without a connection fails with ERR_SOCKET_CLOSED.
   ---@return self
   ---@source Node.js socket.resetAndDestroy()
   function Socket:resetAndDestroy()
     if not self._handle then
       self:destroy(codes.ERR_SOCKET_CLOSED())
     elseif self.connecting then
-      self:once('connect', function()
-        reset(self)
-      end)
+      resetWhenConnected(self)
     else
       reset(self)
     end

@@ -259,8 +259,9 @@ local function finalAgain(self, done)
   end)
 end
 
--- What waited for the connection: data, then the end.
-local function sendPending(self)
+--- What waited for the connection: data, then the end.
+---@package
+function Socket:_sendPending()
   local data, callback = earlyWrite.take(self)
   local done = self._pendingFinal
   self._pendingFinal = false
@@ -293,8 +294,8 @@ function Socket:_announceConnect()
     self:_read()
   end
   self:emit('connect')
+  self:_sendPending()
   self:emit('ready')
-  sendPending(self)
   if not self.destroyed then
     self:_begin()
   end

@@ -32,7 +32,8 @@ describe('moonlatch --workers=N', function()
       table.concat({ ... }, ' '), table.concat(process.execArgv, ' '), require('tls').DEFAULT_MIN_VERSION))
     require('timers').setInterval(function() end, 1000)
   ]], function(await, script)
-    local command = C.start(script, { '--workers', '1', '--tls-min-v1.3', '--drain-timeout=2' }, { 'a', 'b c' })
+    local command = C.start(script, { '--workers', '1', '--tls-min-v1.3', '--drain-timeout=2', '--reload-timeout',
+      '5' }, { 'a', 'b c' })
     assert.equal('1 of script.lua: a b c [--tls-min-v1.3] TLSv1.3',
       P.waitFor(await, command, 'stdout', 'worker (.-)\n'))
     C.finish(await, command)
@@ -114,6 +115,8 @@ describe('moonlatch --workers=N', function()
       { { '--workers=2', '-e', 'x = 1' }, 'moonlatch: --workers requires a script\n' },
       { { '--workers=2', '--drain-timeout=soon', 'x.lua' },
         'moonlatch: --drain-timeout requires a number of seconds\n' },
+      { { '--workers=2', '--reload-timeout=-1', 'x.lua' },
+        'moonlatch: --reload-timeout requires a number of seconds\n' },
     } do
       local outcome = program.run(case[1])
       assert.equal(case[2], outcome.err)
@@ -233,6 +236,69 @@ describe('SIGHUP', function()
     P.waitFor(await, command, 'stderr', 'the workers have been replaced\n')
     assert.matches('^new ', (C.ask(await, port)))
     assert.equal(0, C.finish(await, command))
+  end))
+end)
+
+describe('a reload with workers that do not answer', function()
+  local FOREVER = "io.stdout:write('starting\\n') io.stdout:flush() while true do end"
+
+  local function serves(await, command, port, prefix)
+    P.waitFor(await, command, 'stderr', 'the workers have been replaced\n')
+    assert.matches('^' .. prefix, (C.ask(await, port)))
+    assert.equal(0, C.finish(await, command))
+  end
+
+  it('gives up new ones whose main chunk does not end; the next one works', C.test(C.server 'old ',
+    function(await, script)
+      local command = C.start(script, { '--workers=2', '--reload-timeout=0.2' })
+      local port = C.listening(await, command, 2)
+      script.write(FOREVER)
+      command:kill(SIGHUP)
+      P.waitFor(await, command, 'stderr',
+        'the old workers stay: Worker %d ended before it served %(not within 0.2 s%)\n')
+      assert.matches('^old ', (C.ask(await, port)))
+      script.write(C.server 'new ')
+      command:kill(SIGHUP)
+      serves(await, command, port, 'new ')
+    end))
+
+  it('replaces those whose main chunk does not end', C.test(FOREVER, function(await, script)
+    local command = C.start(script, { '--workers=2' })
+    P.waitFor(await, command, 'stdout', 'starting\n.*starting\n')
+    script.write(C.server 'new ')
+    command:kill(SIGHUP)
+    local port = C.listening(await, command, 2)
+    serves(await, command, port, 'new ')
+  end))
+
+  -- Answers its first connection, and is busy from then on.
+  local BUSY = C.server() .. "server:on('connection', function(socket) socket:on('close', function()"
+    .. ' while true do end end) end)'
+
+  it('does not wait for ever for one that is busy', C.test(BUSY, function(await, script)
+    local command = C.start(script, { '--workers=1', '--reload-timeout=0.2' })
+    local port = C.listening(await, command, 1)
+    local old = tonumber((C.ask(await, port)):match('%d+'))
+    script.write(C.server 'new ')
+    command:kill(SIGHUP)
+    P.waitFor(await, command, 'stderr', 'the workers have been replaced\n')
+    assert.matches('^new ', (C.ask(await, port)))
+    assert.is_true(process.kill(old, 0)) -- it has connections, for all that anybody knows
+    script.write(C.server 'newer ')
+    command:kill(SIGHUP)
+    P.waitFor(await, command, 'stderr', 'replaced\n.*replaced\n')
+    assert.matches('^newer ', (C.ask(await, port)))
+    process.kill(old, SIGKILL)
+    assert.equal(0, C.finish(await, command))
+  end))
+
+  it('kills one that is busy when --drain-timeout is over', C.test(BUSY, function(await, script)
+    local command = C.start(script, { '--workers=1', '--drain-timeout=0.05' })
+    local port = C.listening(await, command, 1)
+    C.ask(await, port)
+    script.write(C.server 'new ')
+    command:kill(SIGHUP)
+    serves(await, command, port, 'new ')
   end))
 end)
 

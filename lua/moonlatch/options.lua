@@ -8,6 +8,7 @@ local options = {}
 local known = {
   ['workers'] = 'value',
   ['drain-timeout'] = 'value',
+  ['reload-timeout'] = 'value',
   ['tls-cipher-list'] = 'value',
   ['tls-keylog'] = 'value',
   ['tls-min-v1.0'] = true,

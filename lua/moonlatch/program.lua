@@ -27,6 +27,7 @@ usage: moonlatch [options] [script [arguments]]
   -          run standard input
   --workers=N|auto                   N processes that run the script and share its ports
   --drain-timeout=SECONDS            how long a worker that is to end waits for its connections
+  --reload-timeout=SECONDS           how long a reload waits for a worker that does not answer
   --tls-cipher-list=LIST             default cipher list
   --tls-min-v1.0|1.1|1.2|1.3         lowest version of TLS by default
   --tls-max-v1.2|1.3                 highest version of TLS by default
@@ -258,34 +259,45 @@ local function addScript(argv, script)
   end)
 end
 
--- What the workers of a cluster are started with: all options but those that made this process the primary.
+-- Options of the primary, each with a value.
+local PRIMARYS = { ['--workers'] = true, ['--drain-timeout'] = true, ['--reload-timeout'] = true }
+
+-- What the workers of a cluster are started with: all options but those.
 local function workersOptions()
   local kept, skip = {}, false
   for _, text in ipairs(seenOptions) do
     if skip then
       skip = false
-    elseif text == '--workers' or text == '--drain-timeout' then
+    elseif PRIMARYS[text] then
       skip = true
-    elseif not text:find('^%-%-workers=') and not text:find('^%-%-drain%-timeout=') then
+    elseif not PRIMARYS[text:match('^[^=]+')] then
       kept[#kept + 1] = text
     end
   end
   return kept
 end
 
+-- An option that is given in seconds.
+local function milliseconds(name)
+  local text = native.options[name]
+  local seconds = tonumber(text or 0)
+  if not seconds or seconds < 0 then
+    refuse(('--%s requires a number of seconds'):format(name))
+  end
+  return text and seconds * 1000
+end
+
 local function addWorkers(argv, plan)
   local supervisor = require 'moonlatch.cluster.supervisor'
   local n = supervisor.count(native.options.workers)
-  local drain = native.options['drain-timeout']
-  local seconds = tonumber(drain or 0)
   if not n then
     refuse('--workers requires a number of processes, or auto')
-  elseif not seconds or seconds < 0 then
-    refuse('--drain-timeout requires a number of seconds')
-  elseif not argv[plan.script] or argv[plan.script] == '-' or plan.chunks or plan.interactive then
+  end
+  local drain, patience = milliseconds 'drain-timeout', milliseconds 'reload-timeout'
+  if not argv[plan.script] or argv[plan.script] == '-' or plan.chunks or plan.interactive then
     refuse('--workers requires a script')
   end
-  addStep(supervisor.start, n, { execArgv = workersOptions(), drainTimeout = drain and seconds * 1000 })
+  addStep(supervisor.start, n, { execArgv = workersOptions(), drainTimeout = drain, reloadTimeout = patience })
 end
 
 local function addStandardInput(plan)

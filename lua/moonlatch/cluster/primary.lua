@@ -18,6 +18,9 @@ local nextTick = require('moonlatch.tick').nextTick
 local pairs, ipairs, pcall, type, tostring = pairs, ipairs, pcall, type, tostring
 local validate = errors.validate
 
+-- Milliseconds that a worker has beyond its drainTimeout before it is killed.
+local KILL_PAUSE = 1000
+
 -- Milliseconds for which session tickets are sealed with the same keys. Those before are kept for as long again, twice.
 local TICKET_KEYS_AGE = 12 * 3600 * 1000
 
@@ -45,6 +48,7 @@ cluster.workers = {}
 ---@field execArgv? string[]    options of the program before the script
 ---@field cwd? string
 ---@field drainTimeout? number  milliseconds after which a worker that was told to leave ends its last connections
+---@field reloadTimeout? number  milliseconds that a reload waits for a worker that does not answer
 ---@field ticketKeysAge? number  milliseconds after which the keys of session tickets are renewed
 cluster.settings = {}
 
@@ -91,6 +95,7 @@ function receive.listening(worker, address)
 end
 
 function receive.ready(worker)
+  worker._served = true
   worker:emit('ready')
 end
 
@@ -163,12 +168,25 @@ function Worker:send(message, callback)
   return common.send(self, self._channel, message, callback)
 end
 
+-- A worker ends itself when its drainTimeout is over, if it is not too busy to see that.
+local function killWhenDrained(worker)
+  local limit = worker._drainTimeout
+  if limit and not worker._ending then
+    worker._ending = timers.setTimeout(function()
+      if not worker:isDead() then
+        worker:kill 'SIGKILL'
+      end
+    end, limit + KILL_PAUSE):unref()
+  end
+end
+
 --- Asks the worker to close its servers, wait for their connections and leave.
 ---@return cluster.Worker self
 ---@source Node.js worker.disconnect()
 function Worker:disconnect()
   self.exitedAfterDisconnect = true
   self._channel:send('disconnect')
+  killWhenDrained(self)
   return self
 end
 
@@ -285,9 +303,10 @@ function cluster.fork(env)
   lastId = lastId + 1
   -- _duty is how a reload and --workers see it: on 'trial' until it serves, in 'service', 'retired' when told to leave.
   worker.id, worker.state, worker._duty, worker._since = lastId, 'none', 'service', native.now()
+  worker._drainTimeout = cluster.settings.drainTimeout
   local theirs = connect(worker)
   worker._channel:send('init', {
-    ticketKeys = firstKeys(), drainTimeout = cluster.settings.drainTimeout, supervised = handles.keep,
+    ticketKeys = firstKeys(), drainTimeout = worker._drainTimeout, supervised = handles.keep,
   })
   local child, err = spawn(worker, commandLine(), environment(worker, theirs, env), cluster.settings.cwd, theirs)
   native.fs.close(theirs)
@@ -303,7 +322,7 @@ function cluster.fork(env)
 end
 
 local SETTINGS = { exec = 'string', args = 'table', execArgv = 'table', cwd = 'string', drainTimeout = 'number',
-  ticketKeysAge = 'number' }
+  reloadTimeout = 'number', ticketKeysAge = 'number' }
 
 --- Says what workers started from now on run.
 ---

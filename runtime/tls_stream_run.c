@@ -328,10 +328,17 @@ static bool output_idle(struct ml_tls_stream *s)
          ml_buf_size(ml_tls_output(s->tls)) == 0;
 }
 
+/* Whether close_notify is all that has to be added to the output: then both leave together. */
+static bool end_is_next(const struct ml_tls_stream *s)
+{
+  return s->shutdown == SHUT_WANTED && s->held_at == s->held_count && !s->passing &&
+         !s->write_pending && ml_tls_established(s->tls);
+}
+
 static void run_writing(struct ml_tls_stream *s)
 {
   struct ml_error err;
-  if (dead(s)) return;
+  if (dead(s) || end_is_next(s)) return;
   if (ml_buf_size(&s->flying) > 0) return;
   if (s->held_at < s->held_count && ml_tls_established(s->tls)) {
     if (!input_begin(s, NULL, 0)) return; /* for the rest of a message, see ml_tls_write */
@@ -386,14 +393,14 @@ static void run_shutdown(struct ml_tls_stream *s)
 {
   struct ml_error err;
   if (dead(s) || s->shutdown == SHUT_NONE || !ml_tls_established(s->tls)) return;
-  if (s->shutdown == SHUT_WANTED && s->held_at == s->held_count && !s->passing) {
+  if (end_is_next(s)) {
     say_close(s);
     (void)deliver_notes(s); /* the last chance for what says so */
   }
-  if (dead(s) || s->shutdown != SHUT_NOTIFY) return;
-  s->lower->end_follows = true;
+  if (dead(s) || s->shutdown > SHUT_NOTIFY) return;
+  s->lower->end_follows = s->shutdown == SHUT_NOTIFY;
   int result = ml_tls_stream_flush(s, &err);
-  if (result == ML_DONE) {
+  if (result == ML_DONE && s->shutdown == SHUT_NOTIFY) {
     s->shutdown = SHUT_LOWER;
     result = ml_stream_shutdown(s->lower, &err);
     if (result == ML_DONE) ml_tls_stream_shutdown_done(s);

@@ -201,6 +201,43 @@ static void test_the_end_with_and_without_close_notify(void **state)
   each_version(check_ends);
 }
 
+static void shut_at_end(struct recorder *r, enum recorded what)
+{
+  if (what == END) shut((struct owner *)(void *)r);
+}
+
+/* A client that leaves with its last flight: whatever the server still has to say, tickets above
+ * all, leaves with its end. */
+static void check_one_farewell(void)
+{
+  struct bench bench;
+  bench_open(&bench, &plain_server);
+  bench.owner.r.hook = shut_at_end;
+  for (int i = 0; i < 10 && !ml_tls_established(bench.peer); i++) {
+    bench_give(&bench);
+    turn_until_quiet();
+    (void)bench_take(&bench);
+  }
+  int before = bench.lower.writes;
+  (void)ml_tls_close(bench.peer);
+  bench_give(&bench);
+  turn_until_quiet();
+  assert_int_equal(bench.owner.handshakes, 1);
+  assert_int_equal(bench.owner.r.count[END], 1);
+  assert_int_equal(bench.owner.r.count[SHUTDOWN], 1);
+  assert_int_equal(bench.lower.writes - before, 1);
+  assert_true(bench.lower.shut);
+  (void)bench_take(&bench);
+  assert_int_equal(bench.peer_result, ML_TLS_END);
+  bench_close(&bench);
+}
+
+static void test_what_is_left_to_say_leaves_with_the_end(void **state)
+{
+  (void)state;
+  each_version(check_one_farewell);
+}
+
 /* Bytes behind the peer's close_notify are nobody's. */
 static void check_after_close(void)
 {
@@ -466,6 +503,7 @@ int main(void)
       cmocka_unit_test(test_the_end_while_an_answer_is_outstanding),
       cmocka_unit_test(test_a_flood_while_an_answer_is_outstanding_is_not_read),
       cmocka_unit_test(test_the_end_with_and_without_close_notify),
+      cmocka_unit_test(test_what_is_left_to_say_leaves_with_the_end),
       cmocka_unit_test(test_nothing_is_read_behind_close_notify),
       cmocka_unit_test(test_failures_of_the_lower_stream_are_told_once),
       cmocka_unit_test(test_data_behind_the_last_flight_comes_before_the_failure),

@@ -100,23 +100,19 @@ fail:
   return -1;
 }
 
-/* DH parameters only: OpenSSL would take any others that PEM can hold, and serve nothing. */
-static EVP_PKEY *read_dh(const struct ml_tls_blob *blob, struct ml_error *err)
+/* Of DH alone: OpenSSL would take any others that PEM can hold, and serve nothing. NULL for
+ * anything else. */
+static EVP_PKEY *read_dh(const struct ml_tls_blob *blob)
 {
   BIO *bio = ml_pem_bio(blob);
   EVP_PKEY *params = bio ? PEM_read_bio_Parameters(bio, NULL) : NULL;
   BIO_free(bio);
-  if (!params)
-    ml_error_openssl(err, "the DH parameters cannot be read");
-  else if (!EVP_PKEY_is_a(params, "DH") && !EVP_PKEY_is_a(params, "DHX"))
-    ml_error_misuse(err, "ERR_INVALID_ARG_VALUE", "The DH parameters are those of %s",
-                    EVP_PKEY_get0_type_name(params));
-  else if (EVP_PKEY_get_bits(params) < 1024)
-    ml_error_misuse(err, "ERR_INVALID_ARG_VALUE", "DH parameter is less than 1024 bits");
-  else
-    return params;
-  EVP_PKEY_free(params);
-  return NULL;
+  if (params && !EVP_PKEY_is_a(params, "DH") && !EVP_PKEY_is_a(params, "DHX")) {
+    EVP_PKEY_free(params);
+    params = NULL;
+  }
+  ERR_clear_error();
+  return params;
 }
 
 static int use_dh(struct ml_tls_context *context, const struct ml_tls_context_options *options,
@@ -127,12 +123,18 @@ static int use_dh(struct ml_tls_context *context, const struct ml_tls_context_op
     return -1;
   }
   if (options->dh_auto || !options->dhparam.data) return 0;
-  EVP_PKEY *params = read_dh(&options->dhparam, err);
-  if (!params) return -1;
-  context->dh_bits = EVP_PKEY_get_bits(params);
-  if (SSL_CTX_set0_tmp_dh_pkey(context->ssl, params) == 1) return 0;
+  EVP_PKEY *params = read_dh(&options->dhparam);
+  if (!params) return 0; /* and no DHE: Node's documented rule for what cannot be loaded */
+  int bits = EVP_PKEY_get_bits(params);
+  if (bits < 1024) {
+    ml_error_misuse(err, "ERR_INVALID_ARG_VALUE", "DH parameter is less than 1024 bits");
+  } else if (SSL_CTX_set0_tmp_dh_pkey(context->ssl, params) == 1) {
+    context->dh_bits = bits;
+    return 0;
+  } else {
+    ml_error_openssl(err, "the DH parameters cannot be used");
+  }
   EVP_PKEY_free(params);
-  ml_error_openssl(err, "the DH parameters cannot be used");
   return -1;
 }
 

@@ -275,7 +275,6 @@ describe('a wrong value', function()
       'ERR_SSL_SSL_SESSION_ID_CONTEXT_TOO_LONG', 'too long' },
     { 'a negative session timeout', { sessionTimeout = -1 }, 'ERR_OUT_OF_RANGE', 'options.sessionTimeout' },
     { 'secure options that are no integer', { secureOptions = 1.5 }, 'ERR_OUT_OF_RANGE', 'options.secureOptions' },
-    { 'DH parameters that cannot be read', { dhparam = 'not a PEM' }, 'ERR_OSSL_UNSUPPORTED', 'unsupported' },
   }
   for _, case in ipairs(cases) do
     it(('raises for %s'):format(case[1]), function()

@@ -101,8 +101,8 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     left out. ERR_CRYPTO_OPERATION_FAILED: OpenSSL does not know one of them.
 ---@field dhparam? string
 ---     Diffie-Hellman parameters in PEM for DHE under TLS 1.2, or 'auto' for well-known ones that fit the key. Without
----     it there is no DHE. ERR_INVALID_ARG_VALUE: fewer than 1024 bits, or parameters of something else; fewer than
----     2048 are a 'SecurityWarning'; ERR_SSL_DH_KEY_TOO_SMALL: below the security level.
+---     it there is no DHE, and with a text that holds none neither. ERR_INVALID_ARG_VALUE: fewer than 1024 bits; fewer
+---     than 2048 are a 'SecurityWarning'; ERR_SSL_DH_KEY_TOO_SMALL: below the security level.
 ---@field sigalgs? string
 ---     Signature algorithms, with colons between them, in order of preference (SSL_CTX_set1_sigalgs_list(3)).
 ---     OpenSSL's own when left out. ERR_CRYPTO_OPERATION_FAILED: it does not know one; ERR_INVALID_ARG_VALUE: empty.

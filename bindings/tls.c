@@ -316,6 +316,33 @@ static int tls_unsent(lua_State *L)
   return 1;
 }
 
+/* carried() → bytes read from below, bytes written there */
+static int tls_carried(lua_State *L)
+{
+  struct ml_tls_stream *stream = stream_at(L, 1);
+  uint64_t read = 0, written = 0;
+  if (stream) ml_tls_stream_carried(stream, &read, &written);
+  lua_pushnumber(L, (lua_Number)read);
+  lua_pushnumber(L, (lua_Number)written);
+  return 2;
+}
+
+/* inject(bytes) → true | nil, Error: sends them below TLS */
+static int tls_inject(lua_State *L)
+{
+  size_t len;
+  struct ml_error err;
+  struct ml_tls_stream *stream = stream_at(L, 1);
+  const char *data = luaL_checklstring(L, 2, &len);
+  if (!stream) {
+    ml_error_system(&err, EBADF, "write");
+    return ml_fail(L, &err);
+  }
+  if (ml_tls_stream_inject(stream, (const uint8_t *)data, len, &err) != 0) return ml_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* setDeadline(ms): the event `error` with ERR_TLS_HANDSHAKE_TIMEOUT unless the handshake is over by
  * then; 0: none */
 static int tls_set_deadline(lua_State *L)
@@ -399,6 +426,8 @@ static const luaL_Reg methods[] = {
     {"start", tls_start},
     {"feed", tls_feed},
     {"unsent", tls_unsent},
+    {"carried", tls_carried},
+    {"inject", tls_inject},
     {"setDeadline", tls_set_deadline},
     {"showIdentity", tls_show_identity},
     {"clientHello", ml_tls_client_hello},

@@ -409,6 +409,25 @@ size_t ml_tls_stream_unsent(const struct ml_tls_stream *s)
   return (size_t)(s->stream.bytes_written - s->sent);
 }
 
+void ml_tls_stream_carried(const struct ml_tls_stream *s, uint64_t *read, uint64_t *written)
+{
+  *read = s->lower->bytes_read;
+  *written = s->lower->bytes_written;
+}
+
+int ml_tls_stream_inject(struct ml_tls_stream *s, const uint8_t *data, size_t len,
+                         struct ml_error *err)
+{
+  if (dead(s) || s->lower_broken || s->sealed || s->shutdown >= SHUT_LOWER)
+    return refuse(err, "write");
+  if (ml_buf_append(ml_tls_output(s->tls), data, len) != 0) {
+    ml_error_system(err, ENOMEM, "malloc");
+    return -1;
+  }
+  schedule(s);
+  return 0;
+}
+
 struct ml_tls *ml_tls_stream_engine(struct ml_tls_stream *s)
 {
   return s->tls;

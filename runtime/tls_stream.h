@@ -68,6 +68,14 @@ struct ml_tls_stream *ml_tls_stream_below(struct ml_tls_stream *tls);
 /* Bytes of cleartext written whose records have not all been handed down. */
 size_t ml_tls_stream_unsent(const struct ml_tls_stream *tls);
 
+/* What the lower stream has carried so far: bytes taken from it, bytes it has accepted. */
+void ml_tls_stream_carried(const struct ml_tls_stream *tls, uint64_t *read, uint64_t *written);
+
+/* Has bytes that are no TLS sent as they are, behind the records made so far. The peer's TLS will
+ * hardly like them. -1: the connection is over, or the kernel encrypts. */
+ML_MUST_CHECK int ml_tls_stream_inject(struct ml_tls_stream *tls, const uint8_t *data, size_t len,
+                                       struct ml_error *err);
+
 /* The engine, for answers and getters. */
 struct ml_tls *ml_tls_stream_engine(struct ml_tls_stream *tls);
 

@@ -434,6 +434,32 @@ static void test_plain_http_is_named(void **state)
   each_version(check_http);
 }
 
+static void check_inject(void)
+{
+  static const uint8_t noise[] = "no record";
+  struct bench bench;
+  struct ml_error err;
+  bench_open(&bench, &plain_client);
+  bench_shake(&bench);
+  assert_int_equal(write_bytes(&bench.owner, (const uint8_t *)"first", 5), ML_DONE);
+  assert_int_equal(ml_tls_stream_inject(bench.owner.tls, noise, sizeof(noise), &err), 0);
+  turn_until_quiet();
+  assert_int_equal(bench_take(&bench), 5);
+  assert_int_equal(bench.peer_result, ML_TLS_ERROR);
+  assert_string_equal(ml_tls_error(bench.peer)->code, "ERR_SSL_WRONG_VERSION_NUMBER");
+  bench_give(&bench);
+  bench.owner.r.close_in = ERROR;
+  turn_until_quiet();
+  expect_error(&bench.owner, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION");
+  bench_close(&bench);
+}
+
+static void test_bytes_that_are_no_tls_go_down_as_they_are(void **state)
+{
+  (void)state;
+  each_version(check_inject);
+}
+
 static void check_feed(void)
 {
   struct bench bench;
@@ -510,6 +536,7 @@ int main(void)
       cmocka_unit_test(test_a_stream_is_closed_while_its_step_waits),
       cmocka_unit_test(test_a_forged_record_is_answered_with_an_alert),
       cmocka_unit_test(test_plain_http_is_named),
+      cmocka_unit_test(test_bytes_that_are_no_tls_go_down_as_they_are),
       cmocka_unit_test(test_bytes_read_before_the_stream_existed),
       cmocka_unit_test(test_a_stream_that_never_starts_says_nothing),
   };

@@ -59,6 +59,7 @@ Socket._lostCallback = false    -- the same callback once there will be no conne
 Socket._pendingFinal = false    -- ended before the connection was there
 Socket._waiting = false         -- the timer of setTimeout while there is no handle
 Socket._lent = false            -- TLS stands on the handle
+Socket._above = false           -- the TLSSocket that does
 Socket._attempts = false
 Socket._pendingStart = false
 Socket._server = false
@@ -179,8 +180,8 @@ function Socket:_replaceHandle(handle)
   self:_attach(handle)
 end
 
---- Takes the handle away without closing it, for something else to stand on (tls.TLSSocket). The socket is neither
---- read nor written afterwards.
+--- Takes the handle away without closing it, for something else to stand on (tls.TLSSocket). The socket is not read
+--- afterwards.
 ---@return userdata? handle
 function Socket:_release()
   local handle = self._handle
@@ -393,6 +394,16 @@ end
 
 -- ---- Writing ----
 
+-- Past the TLS that stands on the socket. Returns why not, or nil.
+local function sendBelow(self, data)
+  local handle = self:_handleAbove()
+  if not handle then
+    return codes.ERR_SOCKET_CLOSED()
+  end
+  local _, err = handle:inject(type(data) == 'table' and table.concat(data) or data)
+  return err
+end
+
 -- Hands a string or a list of strings to the handle.
 function Socket:_send(data, callback)
   local handle = self._handle
@@ -400,7 +411,7 @@ function Socket:_send(data, callback)
     earlyWrite.wait(self, data, callback)
     return
   elseif not handle then
-    callback(codes.ERR_SOCKET_CLOSED())
+    callback(sendBelow(self, data))
     return
   end
   -- TLS keeps what it is given until the tick ends: a write's callback, if it has one, is to come after that.

@@ -16,6 +16,28 @@ local function endpoint(address, family, port)
   return { address = address, family = family, port = port }
 end
 
+-- Whether the time was idle is seen at its end, so that 'timeout' comes up to as much late. It comes once for each time
+-- that something has moved.
+local function watchCarried(socket)
+  local told = false
+  local function sum()
+    local read, written = socket:_carried()
+    return read + written
+  end
+  local before = sum()
+  local function look()
+    local now = sum()
+    local tell = now == before and not told
+    told = now == before
+    before = now
+    socket._waiting:refresh()
+    if tell then
+      socket:_onHandleTimeout()
+    end
+  end
+  return look
+end
+
 ---@param Socket moonlatch.Class
 return function(Socket)
   --- Has 'timeout' emitted after `ms` milliseconds in which nothing was read or written; 0 ends that.
@@ -39,7 +61,7 @@ return function(Socket)
     self.timeout = ms
     if self._handle then
       self._handle:setTimeout(ms)
-    elseif not self._lent then
+    else
       self:_timeWithoutHandle(ms)
     end
     if callback and ms == 0 then
@@ -50,7 +72,8 @@ return function(Socket)
     return self
   end
 
-  --- Without a handle nothing can happen before the time is over but that one is attached, which takes over.
+  --- Without a handle nothing can happen before the time is over but that one is attached, which takes over. Where TLS
+  --- stands on the handle, what that carries is looked at each time.
   ---@package
   ---@param ms number  0: no longer
   function Socket:_timeWithoutHandle(ms)
@@ -59,8 +82,33 @@ return function(Socket)
       self._waiting = false
     end
     if ms > 0 then
-      self._waiting = require('timers').setTimeout(self._onHandleTimeout, ms, self):unref()
+      local wait = self._above and watchCarried(self) or self._onHandleTimeout
+      self._waiting = require('timers').setTimeout(wait, ms, self):unref()
     end
+  end
+
+  --- The handle of the TLSSocket that stands on this one, which may carry another in turn.
+  ---@package
+  ---@return userdata?
+  function Socket:_handleAbove()
+    local above = self._above
+    return above and (above._handle or above._view)
+  end
+
+  --- Bytes that the socket's own transport has brought and taken.
+  ---@package
+  ---@return integer read
+  ---@return integer written
+  function Socket:_carried()
+    local handle = self._handle
+    if handle then
+      return handle:bytesRead(), handle:bytesWritten()
+    end
+    local above = self:_handleAbove()
+    if above then
+      return above:carried()
+    end
+    return self._bytesRead or 0, self._bytesWritten or 0
   end
 
   function Socket:_onHandleTimeout()
@@ -131,12 +179,12 @@ return function(Socket)
   end
 
   class.getter(Socket, 'bytesRead', function(self)
-    return self._handle and self._handle:bytesRead() or self._bytesRead or 0
+    return (self:_carried())
   end)
 
   class.getter(Socket, 'bytesWritten', function(self)
     local ws = self._writableState
-    local bytes = self._handle and self._handle:bytesWritten() or self._bytesWritten or 0
+    local _, bytes = self:_carried()
     -- What the handle has been given counts there already, finished or not.
     local given = ws.writing and not self._pendingCallback and ws.writelen or 0
     return bytes + ws.length - given

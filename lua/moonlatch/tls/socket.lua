@@ -451,6 +451,7 @@ local function destroyDirectly(self, done, err, callback)
   if self._updates then
     self:_onKeyUpdate(err or codes.ERR_SOCKET_CLOSED())
   end
+  wrap.settle(self)
   destroyPlain(self, done, err, callback)
   wrap.finish(self, err)
 end

@@ -31,10 +31,18 @@ end
 
 -- What the socket was connected with can still be asked for.
 local function keepFacts(socket)
-  local handle = socket._handle
   local _, _ = socket:_getSockname(), socket:_getPeername()
-  socket._bytesRead, socket._bytesWritten = handle:bytesRead(), handle:bytesWritten()
-  socket._view = handle
+  socket._view = socket._handle
+end
+
+-- From now on the socket counts, writes and notices idleness by way of what stands on it.
+local function lend(self, socket)
+  local lower = socket:_release()
+  socket._above = self
+  if socket.timeout and socket.timeout > 0 then
+    socket:_timeWithoutHandle(socket.timeout)
+  end
+  return lower
 end
 
 -- What the script has not read of the plain socket yet belongs to the handshake. Nil when it is no longer as it came.
@@ -71,7 +79,7 @@ local function takeOver(self, socket)
     self:destroy(disconnected(self))
   else
     keepFacts(socket)
-    self:_secure(socket:_release(), leftover)
+    self:_secure(lend(self, socket), leftover)
     self:_begin()
   end
 end
@@ -100,19 +108,6 @@ local function whenReady(socket, go)
   return false
 end
 
--- A timeout set on the socket that is now below goes on there.
-local function keepTimeout(self, socket)
-  local ms = socket.timeout
-  if ms and ms > 0 and not self.timeout then
-    self:setTimeout(ms)
-    self:on('timeout', function()
-      if socket.timeout and socket.timeout > 0 then
-        socket:emit('timeout')
-      end
-    end)
-  end
-end
-
 local function startOnSocket(self, socket)
   socket:once('close', function()
     self:destroy()
@@ -120,7 +115,6 @@ local function startOnSocket(self, socket)
   socket:once('error', function(err)
     self:destroy(err)
   end)
-  keepTimeout(self, socket)
   local ready = whenReady(socket, function()
     takeOver(self, socket)
     if not self.destroyed then
@@ -181,6 +175,16 @@ function wrap.cause(self, err)
     return err
   end
   return bottom._carrier:cause(err)
+end
+
+--- `self` is about to close its handle: what it stands on keeps what that has carried.
+---@param self tls.TLSSocket
+function wrap.settle(self)
+  local parent = self._parent
+  if parent and parent._above == self then
+    parent._bytesRead, parent._bytesWritten = parent:_carried()
+    parent._above = nil
+  end
 end
 
 --- `self` has been destroyed and its handle closed: so is what it stood on.

@@ -108,6 +108,21 @@ static int context_set_ticket_keys(lua_State *L)
   return 0;
 }
 
+/* addCACert(pem): authorities that are trusted as well from now on. A method that scripts know. */
+static int context_add_ca(lua_State *L)
+{
+  struct ml_tls_blob pem;
+  struct ml_error err;
+  struct ml_tls_context *context = self_context(L);
+  if (lua_type(L, 2) != LUA_TSTRING) {
+    ml_error_misuse(&err, "ERR_INVALID_ARG_TYPE", "The \"cert\" argument must be of type string");
+    return ml_raise(L, &err);
+  }
+  pem.data = lua_tolstring(L, 2, &pem.len);
+  if (ml_tls_context_add_ca(context, &pem, &err) != 0) return ml_raise(L, &err);
+  return 0;
+}
+
 /* dhBits() → bits of the DH parameters given, or nil */
 static int context_dh_bits(lua_State *L)
 {
@@ -136,6 +151,7 @@ static int context_certificate(lua_State *L)
 static const luaL_Reg methods[] = {
     {"getTicketKeys", context_get_ticket_keys},
     {"setTicketKeys", context_set_ticket_keys},
+    {"addCACert", context_add_ca},
     {"dhBits", context_dh_bits},
     {"enableKeylog", context_enable_keylog},
     {"certificate", context_certificate},

@@ -18,7 +18,8 @@
 struct ml_tls_context {
   SSL_CTX *ssl;
   unsigned refs;
-  bool derived_id; /* the session id context is ours, not the script's */
+  bool derived_id;   /* the session id context is ours, not the script's */
+  bool shared_trust; /* the certificate store is that of all contexts */
   uint8_t session_id_context[SSL_MAX_SID_CTX_LENGTH];
   unsigned session_id_context_len;
   struct ml_tls_client_policy client_policy;
@@ -72,13 +73,14 @@ static int add_crl(X509_STORE *store, const struct ml_tls_blob *blob)
   return ml_pem_ended() ? 0 : -1;
 }
 
-static int use_trust(SSL_CTX *ssl, const struct ml_tls_context_options *options,
+static int use_trust(struct ml_tls_context *context, const struct ml_tls_context_options *options,
                      struct ml_error *err)
 {
+  SSL_CTX *ssl = context->ssl;
   X509_STORE *store = NULL;
-  bool shared = !options->own_trust && options->ca.count == 0 && options->crl.count == 0 &&
-                options->pfx.count == 0;
-  if (shared) {
+  context->shared_trust = !options->own_trust && options->ca.count == 0 &&
+                          options->crl.count == 0 && options->pfx.count == 0;
+  if (context->shared_trust) {
     store = ml_tls_trust_store(err);
     if (!store) return -1;
     SSL_CTX_set1_cert_store(ssl, store);
@@ -97,6 +99,21 @@ static int use_trust(SSL_CTX *ssl, const struct ml_tls_context_options *options,
   return 0;
 fail:
   ml_error_openssl(err, "a trusted certificate or revocation list cannot be read");
+  return -1;
+}
+
+int ml_tls_context_add_ca(struct ml_tls_context *context, const struct ml_tls_blob *pem,
+                          struct ml_error *err)
+{
+  if (context->shared_trust) {
+    X509_STORE *own = ml_tls_trust_copy(err);
+    if (!own) return -1;
+    SSL_CTX_set_cert_store(context->ssl, own);
+    context->shared_trust = false;
+  }
+  ERR_clear_error();
+  if (add_ca(context->ssl, SSL_CTX_get_cert_store(context->ssl), pem) == 0) return 0;
+  ml_error_openssl(err, "an authority's certificate cannot be read");
   return -1;
 }
 
@@ -286,7 +303,7 @@ int ml_tls_context_new(struct ml_tls_context **out, const struct ml_tls_context_
     ml_tls_install_keylog(context->ssl); /* see tls_offload.h */
 #endif
   if (use_algorithms(context, options, err) != 0) goto fail;
-  if (use_trust(context->ssl, options, err) != 0) goto fail;
+  if (use_trust(context, options, err) != 0) goto fail;
   /* Of the context and not of its store, which may be shared. */
   if (options->partial_chain)
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context->ssl), X509_V_FLAG_PARTIAL_CHAIN);

@@ -88,6 +88,11 @@ ML_MUST_CHECK int ml_tls_context_new(struct ml_tls_context **out,
 struct ml_tls_context *ml_tls_context_ref(struct ml_tls_context *context);
 void ml_tls_context_unref(struct ml_tls_context *context); /* NULL is fine */
 
+/* Has connections of this context that are made from now on trust the certificates in `pem` too,
+ * behind those it trusts already. */
+ML_MUST_CHECK int ml_tls_context_add_ca(struct ml_tls_context *context,
+                                        const struct ml_tls_blob *pem, struct ml_error *err);
+
 /* Bits of the DH parameters given; 0 when there are none. */
 int ml_tls_context_dh_bits(const struct ml_tls_context *context);
 

@@ -235,6 +235,31 @@ describe('a net connection', function()
       end)
     end)
   end))
+
+  it('asks a function of onread how much it takes, for each piece', spec.coroutine(function(await)
+    local server = net.createServer(function(socket)
+      socket:finish('abcdefgh')
+    end)
+    server:listen(0, '127.0.0.1')
+    await(server, 'listening')
+    local pieces, asked = {}, 0
+    local client = net.connect { port = server:address().port, host = '127.0.0.1', onread = {
+      buffer = function()
+        asked = asked + 1
+        return asked
+      end,
+      callback = function(_, piece)
+        pieces[#pieces + 1] = piece
+      end,
+    } }
+    await(client, 'end')
+    assert.same({ 'a', 'bc', 'def', 'gh' }, pieces)
+    assert.equal(5, asked)
+    await(client, 'close')
+    await(function(done)
+      server:close(done)
+    end)
+  end))
 end)
 
 describe('the end of a net connection', function()

@@ -142,6 +142,41 @@ describe('crl', function()
   end))
 end)
 
+describe('addCACert', function()
+  it('adds to the authorities of a context', P.test({ server = T.localhost }, function(await, files)
+    local context = tls.createSecureContext { ca = other.cert }
+    assert.equal(UNKNOWN, W.offered(await, files, { secureContext = context }, {}).mine.error.code)
+    context.context:addCACert(T.ca.cert)
+    assert.is_nil(W.offered(await, files, { secureContext = context }, {}).mine.error)
+  end))
+
+  it('leaves other contexts alone when it adds to the default ones', P.test({ server = T.localhost },
+    function(await, files)
+      local context, untouched = tls.createSecureContext(), tls.createSecureContext()
+      context.context:addCACert(between.cert .. T.ca.cert)
+      context.context:addCACert(other.cert)
+      assert.is_nil(W.offered(await, files, { secureContext = context }, {}).mine.error)
+      for _, other_ in ipairs { untouched, tls.createSecureContext() } do
+        assert.equal(UNKNOWN, W.offered(await, files, { secureContext = other_ }, {}).mine.error.code)
+      end
+    end))
+
+  it('is for servers, too', P.test(CLIENTS, function(await, files)
+    local context = tls.createSecureContext(T.identity { ca = T.ca.cert })
+    context.context:addCACert(other.cert)
+    assert.same({}, judge(await, files, { secureContext = context }, { 'ada', 'eve' }))
+  end))
+
+  it('refuses what is no certificate', function()
+    local context = tls.createSecureContext().context
+    for code, value in pairs { ERR_OSSL_PEM_NO_START_LINE = 'garbage', ERR_INVALID_ARG_TYPE = 5 } do
+      local ok, err = pcall(context.addCACert, context, value)
+      assert.is_false(ok)
+      assert.equal(code, err.code)
+    end
+  end)
+end)
+
 describe('allowPartialTrustChain', function()
   local server = { server = deepServer }
   local ROOTLESS = 'UNABLE_TO_GET_ISSUER_CERT'

@@ -86,19 +86,31 @@ function arguments.socketOptions(options)
   return copy
 end
 
---- Where the bytes of `onread` go: the callback, and the most it takes at a time. False when it is none.
+local function pieceSize(buffer)
+  local size = type(buffer) == 'string' and #buffer or tonumber(buffer)
+  return size and size >= 1 and size or 65536
+end
+
+--- Where the bytes of `onread` go: the callback, and the most it takes at a time. A function in the place of a buffer
+--- is asked anew for each piece (`more`). False when it is none.
 ---@param onread any
----@return { callback: function, size: integer }|false
-function arguments.onread(onread)
-  if type(onread) ~= 'table' or type(onread.callback) ~= 'function' then
+---@param before table|false  what this has returned already, maybe for the same
+---@return { given: table, callback: function, size: integer, more?: fun() }|false
+function arguments.onread(onread, before)
+  if before and before.given == onread then
+    return before
+  elseif type(onread) ~= 'table' or type(onread.callback) ~= 'function' then
     return false
   end
   local buffer = onread.buffer
-  if type(buffer) == 'function' then
-    buffer = buffer()
+  if type(buffer) ~= 'function' then
+    return { given = onread, callback = onread.callback, size = pieceSize(buffer) }
   end
-  local size = type(buffer) == 'string' and #buffer or tonumber(buffer)
-  return { callback = onread.callback, size = size and size >= 1 and size or 65536 }
+  local read = { given = onread, callback = onread.callback, size = pieceSize(buffer()) }
+  function read.more()
+    read.size = pieceSize(buffer())
+  end
+  return read
 end
 
 -- What net.setDefaultAutoSelectFamily and its kin change.

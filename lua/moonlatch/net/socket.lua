@@ -95,7 +95,7 @@ end
 function Socket:init(options)
   options = arguments.socketOptions(options)
   local keepAliveDelay = arguments.keepAliveDelay(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay')
-  self._onread = arguments.onread(options.onread)
+  self._onread = arguments.onread(options.onread, false)
   self:_setUp(Socket._streamOptions(options))
   if options.noDelay then
     self._noDelay = true
@@ -215,7 +215,7 @@ function Socket:connect(...)
   local options, callback = arguments.normalize(...)
   checkTarget(options)
   if options.onread ~= nil then
-    self._onread = arguments.onread(options.onread)
+    self._onread = arguments.onread(options.onread, self._onread)
   end
   if options.noDelay then
     self:setNoDelay(true)
@@ -315,12 +315,14 @@ end
 
 -- Gives the onread callback its pieces; false from it stops the flow, and what is left waits for the next _read.
 local function deliver(self, onread, chunk)
-  local size, from = onread.size, 1
+  local from = 1
   while from <= #chunk do
-    local piece = #chunk <= size and chunk or chunk:sub(from, from + size - 1)
+    local piece = from == 1 and #chunk <= onread.size and chunk or chunk:sub(from, from + onread.size - 1)
     from = from + #piece
     if onread.callback(#piece, piece) == false then
       self:_stopReading()
+    elseif onread.more then
+      onread.more()
     end
     if not self._reading then
       self._leftover = from <= #chunk and not self.destroyed and chunk:sub(from) or false

@@ -28,7 +28,8 @@ local function look(log, b, c)
     c.destroyed, c.writableEnded, c.writableFinished, c:listenerCount('unpipe'))
 end
 
--- Each is done to the pipe's source b and its destination c; what it adds to the log counts too.
+-- Each is done to the pipe's source b and its destination c, or to the far ends t.a and t.d; what it adds to the log
+-- counts too.
 local acts = {
   ['pause'] = function(b) b:pause() end,
   ['pause and resume'] = function(b) b:pause() b:resume() end,
@@ -96,6 +97,37 @@ local acts = {
   ['peek'] = function(b, _, log)
     b:peek(1, function(err, bytes) log.peeked = tostring(err) .. #bytes end)
   end,
+  ['emitted finish'] = function(_, c) c:emit('finish') end,
+  ['emitted error of the source'] = function(b) b:emit('error', errors.new('emitted')) end,
+  ['emitted error of the destination'] = function(_, c) c:emit('error', errors.new('emitted')) end,
+  ['pushed bytes'] = function(b) b:push('') end,
+  ['an end that is not passed on'] = function(b, c) b:unpipe(c) b:pipe(c, { ['end'] = false }) end,
+  ['a write that fails'] = function(_, c)
+    function c._write(_, _, _, done) done(errors.new('write')) end
+    c._writeStrings = c._write
+  end,
+  ['an end that fails'] = function(_, c)
+    function c._final(_, done) done(errors.new('final')) end
+  end,
+  ['destroy at unpipe'] = function(b, c)
+    c:on('unpipe', function() c:destroy() end)
+    b:unpipe():resume()
+  end,
+  ['destroy of the destination at end'] = function(b, c) b:on('end', function() c:destroy() end) end,
+  ['an error at finish'] = function(_, c) c:on('finish', function() c:destroy(errors.new('finished')) end) end,
+  ['a pipe back'] = function(b, c, _, t)
+    c:pipe(b)
+    t.a:resume()
+    t.d:write('answer')
+  end,
+  ['a write back'] = function(b, _, log, t)
+    t.a:resume()
+    b:write('answer', function(err) log.called = tostring(err) end)
+  end,
+  ['the end of the sender'] = function(_, _, _, t) t.a:finish() end,
+  ['destroy of the sender'] = function(_, _, _, t) t.a:destroy() end,
+  ['the end of the receiver'] = function(_, _, _, t) t.d:finish('answer') end,
+  ['destroy of the receiver'] = function(_, _, _, t) t.d:destroy() end,
 }
 
 local names = {}
@@ -153,7 +185,7 @@ local function observe(t, act, stalled)
     end
     native = isNative(b) and c._handle:queued() > 0
   end
-  act(b, c, log)
+  act(b, c, log, t)
   look(log, b, c)
   t:settle()
   look(log, b, c)
@@ -189,9 +221,9 @@ local function kept(socket, originals)
 end
 
 local function byKeptMethods(act)
-  return function(b, c, log)
+  return function(b, c, log, t)
     local originals = {}
-    return act(kept(b, originals), kept(c, originals), log)
+    return act(kept(b, originals), kept(c, originals), log, t)
   end
 end
 

@@ -106,10 +106,4 @@ function tick.isHalted()
   return halted
 end
 
---- Are there ticks waiting?
----@return boolean
-function tick.pending()
-  return head <= tail
-end
-
 return tick

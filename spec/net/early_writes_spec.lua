@@ -154,6 +154,23 @@ describe('an end that waits for the connection', function()
     return socket
   end))
 
+  it('fails when a _final that was replaced meanwhile calls back twice', spec.async(function(done, expect)
+    N.listening(nil, function(server, port)
+      local client = net.connect(port, '127.0.0.1')
+      client:finish()
+      function client._final(_, callback)
+        callback()
+        callback()
+      end
+      client:on('error', expect(function(err)
+        assert.equal('ERR_MULTIPLE_CALLBACK', err.code)
+      end))
+      client:on('close', expect(function()
+        server:close(done)
+      end))
+    end)
+  end))
+
   it('fails as a replaced _final says, then', spec.async(function(done, expect)
     N.listening(nil, function(server, port)
       local client, late = net.Socket(), nil

@@ -14,6 +14,7 @@ local connecting = require 'moonlatch.net.connecting'
 local earlyWrite = require 'moonlatch.net.early_write'
 local nativePipe = require 'moonlatch.net.native_pipe'
 local direct = require 'moonlatch.stream.direct'
+local final = require('moonlatch.stream.finishing').final
 local nop = require('moonlatch.stream.write_buffer').nop
 require 'moonlatch.net.handlers'
 
@@ -248,18 +249,6 @@ local function applySettings(self, handle)
   end
 end
 
--- Anew, from _final on, as in Node: who replaced that is asked again.
-local function finalAgain(self, done)
-  local run = direct[self._final]
-  if run then
-    run(self, done)
-    return
-  end
-  self:_final(function(err)
-    done(self, err)
-  end)
-end
-
 --- What waited for the connection: data, then the end.
 ---@package
 function Socket:_sendPending()
@@ -269,7 +258,7 @@ function Socket:_sendPending()
   if callback then
     self:_send(data, callback)
   elseif done then
-    finalAgain(self, done)
+    final(self, done) -- anew, as in Node: who has replaced _final is asked again
   end
 end
 

@@ -62,6 +62,12 @@ end
 -- _final is done.
 local function finalDone(self, err)
   local ws = self._writableState
+  if ws.finalCalled == true then
+    errorOrDestroy(self, err or codes.ERR_MULTIPLE_CALLBACK())
+    return
+  elseif ws.finalCalled then
+    ws.finalCalled = true
+  end
   ws.pendingcb = ws.pendingcb - 1
   if err then
     callFinished(ws, err)
@@ -74,41 +80,31 @@ local function finalDone(self, err)
   end
 end
 
-local function finalWithCallback(self)
-  local called = false
-  local function onFinal(err)
-    if called then
-      errorOrDestroy(self, err or codes.ERR_MULTIPLE_CALLBACK())
-      return
-    end
-    called = true
-    finalDone(self, err)
-  end
-  local ok, failure = xpcall(self._final, errors.from, self, onFinal)
-  if not ok then
-    onFinal(failure)
-  end
+local function finalWithCallback(self, done)
+  self:_final(function(err)
+    done(self, err)
+  end)
 end
 
-local function finalDirectly(self, ws, run)
-  local ok, failure = xpcall(run, errors.from, self, finalDone)
-  if ok then
-    return
-  elseif ws.prefinished then
-    errorOrDestroy(self, failure) -- a listener of 'prefinish' raised
+--- Calls _final, in whichever form it is (see moonlatch.stream.direct).
+---@param self table
+---@param done fun(self: table, err: any)
+function finishing.final(self, done)
+  local run = direct[self._final]
+  if run then
+    run(self, done)
   else
-    finalDone(self, failure)
+    finalWithCallback(self, done)
   end
 end
 
 local function callFinal(self, ws)
-  local run = direct[self._final]
   ws.sync = true
   ws.pendingcb = ws.pendingcb + 1
-  if run then
-    finalDirectly(self, ws, run)
-  else
-    finalWithCallback(self)
+  ws.finalCalled = 'pending' -- true from finalDone on
+  local ok, failure = xpcall(finishing.final, errors.from, self, finalDone)
+  if not ok then
+    finalDone(self, failure)
   end
   ws.sync = false
 end
@@ -118,7 +114,6 @@ local function prefinish(self, ws)
     return
   end
   if self._final and not ws.destroyed then
-    ws.finalCalled = true
     callFinal(self, ws)
   else
     emitPrefinish(self, ws)

@@ -1,6 +1,7 @@
 --- What the specs of Node's documented behaviour share: servers, connected pairs, and orders of events.
 
 local net = require 'net'
+local spec = require 'moonlatch.spec'
 local T = require 'spec.support.tls'
 
 local M = {}
@@ -94,6 +95,39 @@ function M.securePair(ready, options)
     server:on('secureConnection', join(server, client, ready, 'secureConnect'))
   end)
   return server
+end
+
+--- As securePair, for a coroutine.
+---@return tls.TLSSocket client
+---@return tls.TLSSocket peer
+---@return fun(done: function) close
+function M.awaitSecurePair(await, options)
+  return await(function(met)
+    M.securePair(function(client, peer, close)
+      met(nil, client, peer, close)
+    end, options)
+  end)
+end
+
+--- A test with a pair of ends, `check(await, client, peer, expect)`; both are closed afterwards.
+function M.withSecurePair(options, check)
+  return spec.coroutine(function(await, expect)
+    local client, peer, close = M.awaitSecurePair(await, options)
+    check(await, client, peer, expect)
+    client:destroy()
+    peer:destroy()
+    await(close)
+  end)
+end
+
+--- Waits for a socket's 'error' event.
+---@return Error
+function M.failureOf(await, socket)
+  return await(function(failed)
+    socket:once('error', function(err)
+      failed(nil, err)
+    end)
+  end)
 end
 
 --- Appends to `list` the names of these events as `emitter` emits them, with `prefix` before each.

@@ -1,5 +1,4 @@
 --- What the specs of renegotiation share.
-local spec = require 'moonlatch.spec'
 local N = require 'spec.support.node'
 local T = require 'spec.support.tls'
 local assert = require 'luassert'
@@ -8,30 +7,9 @@ local M = {}
 
 local TLS12 = { maxVersion = 'TLSv1.2' }
 
---- A pair of ends of TLS 1.2 for `check(await, client, peer, expect)`; both are read and closed afterwards.
+--- A test with a pair of ends of TLS 1.2, as spec.support.node has it.
 function M.between(options, check)
-  return spec.coroutine(function(await, expect)
-    local client, peer, close
-    await(function(ready)
-      N.securePair(function(...)
-        client, peer, close = ...
-        ready()
-      end, { server = T.merged(TLS12, options.server), client = T.merged(TLS12, options.client) })
-    end)
-    check(await, client, peer, expect)
-    client:destroy()
-    peer:destroy()
-    await(close)
-  end)
-end
-
---- The 'error' event of a socket.
-function M.failureOf(await, socket)
-  return await(function(failed)
-    socket:once('error', function(err)
-      failed(nil, err)
-    end)
-  end)
+  return N.withSecurePair({ server = T.merged(TLS12, options.server), client = T.merged(TLS12, options.client) }, check)
 end
 
 --- Renegotiates; it must succeed.

@@ -8,30 +8,7 @@ local T = require 'spec.support.tls'
 local ada = T.ca:issue { cn = 'ada', purpose = 'client' }
 local eve = spec.ca({ name = 'Another authority' }):issue { cn = 'eve', purpose = 'client' }
 
--- A pair of ends for `check(await, client, peer)`; both are read and closed afterwards.
-local function between(options, check)
-  return spec.coroutine(function(await)
-    local client, peer, close
-    await(function(ready)
-      N.securePair(function(...)
-        client, peer, close = ...
-        ready()
-      end, options)
-    end)
-    check(await, client, peer)
-    client:destroy()
-    peer:destroy()
-    await(close)
-  end)
-end
-
-local function failureOf(await, socket)
-  return await(function(failed)
-    socket:once('error', function(err)
-      failed(nil, err)
-    end)
-  end)
-end
+local between, failureOf = N.withSecurePair, N.failureOf
 
 -- What a method returned, and what its callback was told.
 local function outcome(await, socket, method, ...)
@@ -56,13 +33,7 @@ end
 
 local function lacking(method)
   return function(await)
-    local client, peer, close
-    await(function(ready)
-      N.securePair(function(...)
-        client, peer, close = ...
-        ready()
-      end, { client = { maxVersion = 'TLSv1.2' } })
-    end)
+    local client, peer, close = N.awaitSecurePair(await, { client = { maxVersion = 'TLSv1.2' } })
     local returned, err = outcome(await, peer, method)
     assert.is_false(returned)
     assert.equal('ERR_SSL_WRONG_SSL_VERSION', err.code)

@@ -11,7 +11,7 @@ local T = require 'spec.support.tls'
 local ada = T.ca:issue { cn = 'ada', purpose = 'client' }
 
 local TLS12 = { maxVersion = 'TLSv1.2' }
-local between, failureOf, renegotiate = R.between, R.failureOf, R.renegotiate
+local between, failureOf, renegotiate = R.between, N.failureOf, R.renegotiate
 
 describe('a renegotiation that does not come to an end', function()
   local limited = { handshakeTimeout = T.handshakeTimeout }
@@ -79,26 +79,21 @@ describe('a renegotiation', function()
   end
 
   it('asks neither for a context nor for a protocol again', spec.coroutine(function(await)
-    local asked, client, peer, close = {}, nil, nil, nil
+    local asked = {}
     local context = tls.createSecureContext(T.identity { maxVersion = 'TLSv1.2' })
-    await(function(ready)
-      N.securePair(function(...)
-        client, peer, close = ...
-        ready()
-      end, {
-        server = {
-          SNICallback = function(name, callback)
-            asked[#asked + 1] = name
-            callback(nil, context)
-          end,
-          ALPNCallback = function(offer)
-            asked[#asked + 1] = offer.protocols[2]
-            return 'h2'
-          end,
-        },
-        client = { ALPNProtocols = { 'http/1.1', 'h2' } },
-      })
-    end)
+    local client, peer, close = N.awaitSecurePair(await, {
+      server = {
+        SNICallback = function(name, callback)
+          asked[#asked + 1] = name
+          callback(nil, context)
+        end,
+        ALPNCallback = function(offer)
+          asked[#asked + 1] = offer.protocols[2]
+          return 'h2'
+        end,
+      },
+      client = { ALPNProtocols = { 'http/1.1', 'h2' } },
+    })
     both(await, client, peer)
     assert.same({ 'localhost', 'h2' }, asked)
     assert.equal('h2', client.alpnProtocol)
@@ -109,28 +104,22 @@ describe('a renegotiation', function()
   end))
 
   it('asks for the key again where there is one instead of certificates', spec.coroutine(function(await)
-    local asked, client, peer, close = 0, nil, nil, nil
-    await(function(ready)
-      local key = ('k'):rep(32)
-      N.securePair(function(...)
-        client, peer, close = ...
-        ready()
-      end, {
-        server = {
-          maxVersion = 'TLSv1.2', ciphers = 'PSK',
-          pskCallback = function()
-            asked = asked + 1
-            return key
-          end,
-        },
-        client = {
-          ciphers = 'PSK', checkServerIdentity = function() end,
-          pskCallback = function()
-            return { psk = key, identity = 'me' }
-          end,
-        },
-      })
-    end)
+    local asked, key = 0, ('k'):rep(32)
+    local client, peer, close = N.awaitSecurePair(await, {
+      server = {
+        maxVersion = 'TLSv1.2', ciphers = 'PSK',
+        pskCallback = function()
+          asked = asked + 1
+          return key
+        end,
+      },
+      client = {
+        ciphers = 'PSK', checkServerIdentity = function() end,
+        pskCallback = function()
+          return { psk = key, identity = 'me' }
+        end,
+      },
+    })
     both(await, client, peer)
     assert.equal(3, asked)
     client:destroy()

@@ -12,7 +12,7 @@ local ada = T.ca:issue { cn = 'ada', purpose = 'client' }
 local eve = spec.ca({ name = 'Another authority' }):issue { cn = 'eve', purpose = 'client' }
 
 local TLS12 = { maxVersion = 'TLSv1.2' }
-local between, failureOf, renegotiate, outcome, echo = R.between, R.failureOf, R.renegotiate, R.outcome, R.echo
+local between, failureOf, renegotiate, outcome, echo = R.between, N.failureOf, R.renegotiate, R.outcome, R.echo
 
 describe('socket:renegotiate', function()
   it('makes another handshake, begun by the client or by the server', between({}, function(await, client, peer)
@@ -46,13 +46,7 @@ describe('socket:renegotiate', function()
   end))
 
   it('is refused under TLS 1.3 and before the handshake, and on a closed socket', spec.coroutine(function(await)
-    local client, peer, close
-    await(function(ready)
-      N.securePair(function(...)
-        client, peer, close = ...
-        ready()
-      end)
-    end)
+    local client, peer, close = N.awaitSecurePair(await)
     for _, socket in ipairs { client, peer } do
       local returned, err = outcome(await, socket)
       assert.is_false(returned)

@@ -27,13 +27,7 @@ end
 
 -- The timelines of both ends once their handshake is over.
 local function timelines(await, options)
-  local client, peer, close
-  await(function(ready)
-    N.securePair(function(...)
-      client, peer, close = ...
-      ready()
-    end, options)
-  end)
+  local client, peer, close = N.awaitSecurePair(await, options)
   local ours, theirs = client:handshakeTimeline(), peer:handshakeTimeline()
   client:destroy()
   peer:destroy()

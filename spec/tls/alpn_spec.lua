@@ -51,6 +51,27 @@ describe('ALPNCallback', function()
     return 'c'
   end)
 
+  it('is told the socket, whose certificate it may change', spec.coroutine(function(await)
+    local other = T.ca:issue { names = { 'localhost' }, cn = 'another' }
+    local forms = { { key = other.key, cert = other.cert } }
+    forms[2] = tls.createSecureContext(forms[1])
+    for _, form in ipairs(forms) do
+      for _, version in ipairs { 'TLSv1.2', 'TLSv1.3' } do
+        local server = T.serve({ maxVersion = version, ALPNCallback = function(offer)
+          offer.socket:setKeyCert(form)
+          return offer.protocols[1]
+        end }, nil, function() end)
+        await(server, 'listening')
+        local client = T.connect(server:address().port, { ALPNProtocols = { 'acme-tls/1' } })
+        await(client, 'secureConnect')
+        assert.equal('another', client:getPeerCertificate().subject.CN)
+        assert.equal('acme-tls/1', client.alpnProtocol)
+        client:destroy()
+        P.close(await, server)
+      end
+    end
+  end))
+
   it('is told the name and the whole list, as a table of its own', spec.coroutine(function(await)
     local seen
     local _, ofClient = M.meet(await, { ALPNCallback = function(offer)

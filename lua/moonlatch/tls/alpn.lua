@@ -63,10 +63,12 @@ function questions.ask.alpn(socket, token, list)
     end
     return chosen
   end)
-  bothForms.call(socket._tls.ALPNCallback, answer, {
+  local offer = {
     servername = socket._handle:servername() or false,
     protocols = names(list), -- the script's own, to do with as it likes
-  })
+  }
+  -- What `this` is in Node is no part of what the client has said, and not to be found in a comparison with that.
+  bothForms.call(socket._tls.ALPNCallback, answer, setmetatable(offer, { __index = { socket = socket } }))
 end
 
 return M

@@ -2,16 +2,7 @@
 #ifndef PSK_PAIR_H
 #define PSK_PAIR_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "tls_pair.h"
-
-static struct ml_tls_context *server_context, *client_context; /* of the version at hand */
+#include "tls_contexts.h"
 
 /* ---- Finders ---- */
 
@@ -60,10 +51,7 @@ static const char secret[] = "0123456789abcdef";
 /* Both know alice's key. The server has a certificate, the client does not ask for one. */
 static inline void set_version(int version)
 {
-  ml_tls_context_unref(server_context);
-  ml_tls_context_unref(client_context);
-  server_context = make_context(&alpha, NULL, version);
-  client_context = make_context(NULL, &alpha, version);
+  make_contexts(version);
   server_finder = (struct finder){.key = secret};
   client_finder = (struct finder){.key = secret, .identity = "alice"};
   server_options = (struct ml_tls_options){.server = true,
@@ -89,14 +77,6 @@ static inline void without_certificate(void)
 {
   ml_tls_context_unref(server_context);
   server_context = make_context(NULL, NULL, TLS1_3_VERSION);
-}
-
-static inline void each_version(void (*check)(void))
-{
-  set_version(TLS1_2_VERSION);
-  check();
-  set_version(TLS1_3_VERSION);
-  check();
 }
 
 static inline bool is_tls13(const struct pair *pair)
@@ -162,8 +142,7 @@ static inline void expect_error(const struct ml_tls *tls, const char *code, enum
 
 static inline int tear_down(void **state)
 {
-  ml_tls_context_unref(server_context);
-  ml_tls_context_unref(client_context);
+  free_contexts();
   return free_identities(state);
 }
 

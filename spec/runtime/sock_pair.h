@@ -2,15 +2,19 @@
 #ifndef SOCK_PAIR_H
 #define SOCK_PAIR_H
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "addr.h"
 #include "recorder.h"
 #include "sock.h"
 
 static struct ml_loop *loop;
 static struct recorder a, b;
 static int peer = -1; /* the other end of `a` where it is a plain descriptor */
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static inline int setup(void **state)
 {
@@ -55,6 +59,17 @@ static inline void pair(void)
   assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
   open_fd(&a, fds[0]);
   open_fd(&b, fds[1]);
+}
+
+/* A TCP socket with a port of its own, which does not listen yet. */
+static inline int bound_to_loopback(struct ml_addr *addr)
+{
+  struct ml_error err;
+  assert_int_equal(ml_addr_ip(addr, "127.0.0.1", 0, "connect", &err), 0);
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_int_equal(bind(fd, (struct sockaddr *)&addr->storage, addr->len), 0);
+  assert_int_equal(getsockname(fd, (struct sockaddr *)&addr->storage, &addr->len), 0);
+  return fd;
 }
 
 static inline int write_bytes(struct recorder *r, const void *data, size_t len)

@@ -328,7 +328,6 @@ static void it_can_be_closed_by_a_nested_loop(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(small_writes_leave_together_when_the_tick_ends),
       TEST(write_through_sends_at_once),

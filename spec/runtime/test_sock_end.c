@@ -1,28 +1,16 @@
 /* The last write of a sock whose owner ends it as soon as that write is taken. */
-#include <netinet/in.h>
-
 #include "sock_pair.h"
-
-static int listen_small(struct sockaddr_in *address)
-{
-  socklen_t len = sizeof *address;
-  int size = 8192, fd = socket(AF_INET, SOCK_STREAM, 0);
-  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
-  *address = (struct sockaddr_in){.sin_family = AF_INET};
-  address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  assert_int_equal(bind(fd, (const struct sockaddr *)address, len), 0);
-  assert_int_equal(listen(fd, 1), 0);
-  assert_int_equal(getsockname(fd, (struct sockaddr *)address, &len), 0);
-  return fd;
-}
 
 /* `a` on one end of a TCP connection that takes little, `peer` the other; `a` is to end. */
 static void connection(void)
 {
-  struct sockaddr_in address;
-  int size = 8192, listener = listen_small(&address), fd = socket(AF_INET, SOCK_STREAM, 0);
+  struct ml_addr addr;
+  const struct sockaddr *name = (const struct sockaddr *)&addr.storage;
+  int size = 8192, listener = bound_to_loopback(&addr), fd = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+  assert_int_equal(listen(listener, 1), 0);
   assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
-  assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+  assert_int_equal(connect(fd, name, addr.len), 0);
   peer = accept(listener, NULL, NULL);
   assert_true(peer >= 0);
   close(listener);
@@ -124,8 +112,6 @@ static void the_end_of_a_connection_that_was_reset_is_one_failure(void **state)
   assert_int_equal(a.events, 1);
   assert_int_equal(a.count[ERROR], 1);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

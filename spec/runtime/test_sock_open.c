@@ -8,16 +8,6 @@
 
 /* ---- Connecting ---- */
 
-static int listen_on_loopback(struct ml_addr *addr)
-{
-  struct ml_error err;
-  assert_int_equal(ml_addr_ip(addr, "127.0.0.1", 0, "connect", &err), 0);
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  assert_int_equal(bind(fd, (struct sockaddr *)&addr->storage, addr->len), 0);
-  assert_int_equal(getsockname(fd, (struct sockaddr *)&addr->storage, &addr->len), 0);
-  return fd;
-}
-
 static int start_connecting(struct recorder *r, const struct ml_addr *addr, struct ml_error *err)
 {
   struct ml_sock *sock = ml_sock_new(loop, NULL, NULL);
@@ -31,7 +21,7 @@ static void what_is_written_while_connecting_is_sent(void **state)
   (void)state;
   struct ml_addr addr;
   struct ml_error err;
-  int listener = listen_on_loopback(&addr);
+  int listener = bound_to_loopback(&addr);
   assert_int_equal(listen(listener, 1), 0);
   assert_int_equal(start_connecting(&a, &addr, &err), 0);
   assert_int_equal(write_bytes(&a, "early", 5), ML_PENDING);
@@ -56,7 +46,7 @@ static void a_refused_connection_names_the_address(void **state)
   struct ml_addr addr;
   struct ml_error err;
   char message[64];
-  int bound = listen_on_loopback(&addr); /* never listens: the port is ours and refuses */
+  int bound = bound_to_loopback(&addr); /* never listens: the port is ours and refuses */
   assert_int_equal(start_connecting(&a, &addr, &err), 0);
   a.close_in = ERROR;
   ml_loop_run(loop);
@@ -79,7 +69,7 @@ static void a_missing_unix_socket_fails_at_once_and_can_be_tried_again(void **st
   assert_int_equal(start_connecting(&a, &addr, &err), -1);
   assert_string_equal(err.message, "connect ENOENT /nonexistent/socket");
 
-  int listener = listen_on_loopback(&addr);
+  int listener = bound_to_loopback(&addr);
   assert_int_equal(listen(listener, 1), 0);
   assert_int_equal(ml_sock_connect(ml_sock_from(a.stream), &addr, NULL, &err), 0);
   a.close_in = CONNECT;
@@ -93,7 +83,7 @@ static void a_sock_connects_and_opens_once(void **state)
   (void)state;
   struct ml_addr addr;
   struct ml_error err;
-  int listener = listen_on_loopback(&addr);
+  int listener = bound_to_loopback(&addr);
   assert_int_equal(listen(listener, 1), 0);
   assert_int_equal(start_connecting(&a, &addr, &err), 0);
   struct ml_sock *sock = ml_sock_from(a.stream);
@@ -113,7 +103,7 @@ static void a_reset_peer_is_a_read_error(void **state)
   (void)state;
   struct ml_addr addr;
   struct ml_error err;
-  int listener = listen_on_loopback(&addr);
+  int listener = bound_to_loopback(&addr);
   assert_int_equal(listen(listener, 1), 0);
   assert_int_equal(start_connecting(&a, &addr, &err), 0);
   a.stop_in = CONNECT;
@@ -133,7 +123,7 @@ static void a_reset_comes_behind_what_was_taken_over(void **state)
   (void)state;
   struct ml_addr addr;
   struct ml_error err;
-  int listener = listen_on_loopback(&addr);
+  int listener = bound_to_loopback(&addr);
   assert_int_equal(listen(listener, 1), 0);
   assert_int_equal(start_connecting(&a, &addr, &err), 0);
   a.stop_in = CONNECT;
@@ -232,7 +222,6 @@ static void options_of_tcp_do_nothing_elsewhere(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(what_is_written_while_connecting_is_sent),
       TEST(a_refused_connection_names_the_address),

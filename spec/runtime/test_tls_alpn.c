@@ -1,14 +1,5 @@
 /* The protocol on top of TLS: the question about ALPN, and NPN. Two engines and two buffers. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "tls_pair.h"
-
-static struct ml_tls_context *server_context, *client_context; /* of the version at hand */
+#include "tls_contexts.h"
 
 #define WIRE(list) .alpn = (const uint8_t *)(list), .alpn_len = sizeof(list) - 1
 #define NPN(list) .npn = (const uint8_t *)(list), .npn_len = sizeof(list) - 1
@@ -18,10 +9,7 @@ static const struct ml_tls_options offering = {WIRE("\1a\1b\1c")};
 
 static void set_version(int version)
 {
-  ml_tls_context_unref(server_context);
-  ml_tls_context_unref(client_context);
-  server_context = make_context(&alpha, NULL, version);
-  client_context = make_context(NULL, &alpha, version);
+  make_contexts(version);
 }
 
 static struct pair open_pair(const struct ml_tls_options *server,
@@ -29,14 +17,6 @@ static struct pair open_pair(const struct ml_tls_options *server,
 {
   return (struct pair){.server = make_engine(server_context, server),
                        .client = make_engine(client_context, client)};
-}
-
-static void each_version(void (*check)(void))
-{
-  set_version(TLS1_2_VERSION);
-  check();
-  set_version(TLS1_3_VERSION);
-  check();
 }
 
 static void expect_alpn(const struct ml_tls *tls, const char *name)
@@ -316,8 +296,7 @@ static void test_npn_is_a_connections_own_on_a_shared_context(void **state)
 
 static int tear_down(void **state)
 {
-  ml_tls_context_unref(server_context);
-  ml_tls_context_unref(client_context);
+  free_contexts();
   return free_identities(state);
 }
 

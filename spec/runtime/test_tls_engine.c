@@ -56,12 +56,6 @@ static void expect_open(struct pair *pair)
   assert_true(ml_tls_established(pair->server));
 }
 
-static void each_version(void (*check)(int version))
-{
-  check(TLS1_2_VERSION);
-  check(TLS1_3_VERSION);
-}
-
 static void check_data(int version)
 {
   struct pair pair = simple_pair(version, &plain_server, &plain_client);
@@ -104,13 +98,13 @@ static void check_exchange_is_forgotten(int version)
 static void test_data_both_ways(void **state)
 {
   (void)state;
-  each_version(check_data);
+  for_each_version(check_data);
 }
 
 static void test_the_secret_of_the_exchange_does_not_outlive_it(void **state)
 {
   (void)state;
-  each_version(check_exchange_is_forgotten);
+  for_each_version(check_exchange_is_forgotten);
 }
 
 static void check_bytewise(int version)
@@ -125,7 +119,7 @@ static void check_bytewise(int version)
 static void test_one_byte_at_a_time(void **state)
 {
   (void)state;
-  each_version(check_bytewise);
+  for_each_version(check_bytewise);
 }
 
 static void check_close(int version)
@@ -151,7 +145,7 @@ static void check_close(int version)
 static void test_close_notify_leaves_the_other_direction_open(void **state)
 {
   (void)state;
-  each_version(check_close);
+  for_each_version(check_close);
 }
 
 static void check_context(int version)
@@ -185,7 +179,7 @@ static void check_context(int version)
 static void test_context_chosen_later(void **state)
 {
   (void)state;
-  each_version(check_context);
+  for_each_version(check_context);
 }
 
 static void check_refusal(int version)
@@ -212,7 +206,7 @@ static void check_refusal(int version)
 static void test_refusal_at_the_hello_is_an_alert(void **state)
 {
   (void)state;
-  each_version(check_refusal);
+  for_each_version(check_refusal);
 }
 
 static void check_identity(int version, bool acceptable)
@@ -251,7 +245,7 @@ static void check_identity_both(int version)
 static void test_identity_is_judged_inside_the_handshake(void **state)
 {
   (void)state;
-  each_version(check_identity_both);
+  for_each_version(check_identity_both);
 }
 
 static void check_untrusted(int version)
@@ -272,7 +266,7 @@ static void check_untrusted(int version)
 static void test_untrusted_server_is_told_unknown_ca(void **state)
 {
   (void)state;
-  each_version(check_untrusted);
+  for_each_version(check_untrusted);
 }
 
 static void check_tolerated(int version)
@@ -296,7 +290,7 @@ static void check_tolerated(int version)
 static void test_without_rejecting_the_verdict_is_kept(void **state)
 {
   (void)state;
-  each_version(check_tolerated);
+  for_each_version(check_tolerated);
 }
 
 static void check_client_certificate(int version)
@@ -325,7 +319,7 @@ static void check_client_certificate(int version)
 static void test_client_certificate_is_demanded(void **state)
 {
   (void)state;
-  each_version(check_client_certificate);
+  for_each_version(check_client_certificate);
 }
 
 static void check_alpn(int version)
@@ -359,7 +353,7 @@ static void check_alpn(int version)
 static void test_alpn_agrees_or_alerts(void **state)
 {
   (void)state;
-  each_version(check_alpn);
+  for_each_version(check_alpn);
 }
 
 /* Reads once so that tickets behind the handshake are taken in, and returns the last session noted.
@@ -447,7 +441,7 @@ static void check_resumption(int version)
 static void test_tickets_resume_under_the_same_context_and_policy_only(void **state)
 {
   (void)state;
-  each_version(check_resumption);
+  for_each_version(check_resumption);
 }
 
 static void test_garbage_is_one_error(void **state)

@@ -12,12 +12,6 @@ static const struct ml_tls_options plain_server = {.server = true, .reject_unaut
 static const struct ml_tls_options plain_client = {
     .servername = "alpha.test", .reject_unauthorized = true, .want_sessions = true};
 
-static void each_version(void (*check)(int version))
-{
-  check(TLS1_2_VERSION);
-  check(TLS1_3_VERSION);
-}
-
 static struct pair make_pair(struct ml_tls_context *server,
                              const struct ml_tls_options *server_options,
                              struct ml_tls_context *client,
@@ -146,7 +140,7 @@ static void check_forged_ticket(int version)
 static void test_forged_tickets_lead_to_a_full_handshake(void **state)
 {
   (void)state;
-  each_version(check_forged_ticket);
+  for_each_version(check_forged_ticket);
 }
 
 /* Two servers with the same ticket keys: sessions cross only where everything that matters agrees.
@@ -203,7 +197,7 @@ static void check_crossings(int version)
 static void test_sessions_do_not_cross_contexts(void **state)
 {
   (void)state;
-  each_version(check_crossings);
+  for_each_version(check_crossings);
 }
 
 /* A client's certificate that was only tolerated does not pass as verified when resumed, not even
@@ -254,7 +248,7 @@ static void check_tolerated_client(int version)
 static void test_resuming_does_not_launder_a_client(void **state)
 {
   (void)state;
-  each_version(check_tolerated_client);
+  for_each_version(check_tolerated_client);
 }
 
 static void check_unverified_server(int version)
@@ -290,7 +284,7 @@ static void check_unverified_server(int version)
 static void test_resuming_does_not_launder_a_server(void **state)
 {
   (void)state;
-  each_version(check_unverified_server);
+  for_each_version(check_unverified_server);
 }
 
 static void check_bad_session(int version)
@@ -311,7 +305,7 @@ static void check_bad_session(int version)
 static void test_a_session_that_is_none(void **state)
 {
   (void)state;
-  each_version(check_bad_session);
+  for_each_version(check_bad_session);
 }
 
 static void expect_reset(struct ml_tls *tls)
@@ -343,7 +337,7 @@ static void check_close_in_handshake(int version)
 static void test_close_notify_during_the_handshake_is_a_reset(void **state)
 {
   (void)state;
-  each_version(check_close_in_handshake);
+  for_each_version(check_close_in_handshake);
 }
 
 static void test_renegotiation_is_declined(void **state)
@@ -420,7 +414,7 @@ static void check_abandoned(int version)
 static void test_questions_may_be_left_unanswered(void **state)
 {
   (void)state;
-  each_version(check_abandoned);
+  for_each_version(check_abandoned);
 }
 
 static void check_keylog_of_chosen(int version)
@@ -450,7 +444,7 @@ static void check_keylog_of_chosen(int version)
 static void test_the_key_log_follows_the_chosen_context(void **state)
 {
   (void)state;
-  each_version(check_keylog_of_chosen);
+  for_each_version(check_keylog_of_chosen);
 }
 
 int main(void)

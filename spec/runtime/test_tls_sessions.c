@@ -172,12 +172,6 @@ static struct session store_all(struct pair *pair, int expected)
   return result;
 }
 
-static void each_version(void (*check)(int version))
-{
-  check(TLS1_2_VERSION);
-  check(TLS1_3_VERSION);
-}
-
 /* ---- New sessions ---- */
 
 static void check_hold(int version)
@@ -211,7 +205,7 @@ static void check_hold(int version)
 static void test_the_last_flight_waits_until_each_session_is_stored(void **state)
 {
   (void)state;
-  each_version(check_hold);
+  for_each_version(check_hold);
 }
 
 static void check_refused_store(int version)
@@ -238,7 +232,7 @@ static void check_refused_store(int version)
 static void test_a_store_that_refuses_ends_the_connection(void **state)
 {
   (void)state;
-  each_version(check_refused_store);
+  for_each_version(check_refused_store);
 }
 
 /* SSL_new_session_ticket(3): a server may give tickets at any time. */
@@ -324,7 +318,7 @@ static void check_resumption(int version)
 static void test_the_owner_is_asked_for_the_session_behind_an_id(void **state)
 {
   (void)state;
-  each_version(check_resumption);
+  for_each_version(check_resumption);
 }
 
 static void check_first_visit(int version)
@@ -339,7 +333,7 @@ static void check_first_visit(int version)
 static void test_nobody_is_asked_when_the_client_brings_nothing(void **state)
 {
   (void)state;
-  each_version(check_first_visit);
+  for_each_version(check_first_visit);
 }
 
 static void test_the_second_hello_finds_the_session_too(void **state)
@@ -429,7 +423,7 @@ static void check_ring(int version)
 static void test_all_keys_of_the_ring_open_and_the_first_seal(void **state)
 {
   (void)state;
-  each_version(check_ring);
+  for_each_version(check_ring);
 }
 
 /* ---- How long sessions live ---- */
@@ -504,7 +498,7 @@ static void check_lives(int version)
 static void test_sessions_live_as_long_as_the_chosen_context_says(void **state)
 {
   (void)state;
-  each_version(check_lives);
+  for_each_version(check_lives);
 }
 
 int main(void)

@@ -129,12 +129,6 @@ static struct pair simple(int version, const struct ml_tls_options *server_optio
               client_options);
 }
 
-static void each_version(void (*check)(int version))
-{
-  check(TLS1_2_VERSION);
-  check(TLS1_3_VERSION);
-}
-
 /* ---- What is expected ---- */
 
 static struct ml_tls_question expect_asked(struct pair *pair)
@@ -205,7 +199,7 @@ static void check_answered(int version)
 static void an_answer_is_stapled(void **state)
 {
   (void)state;
-  each_version(check_answered);
+  for_each_version(check_answered);
 }
 
 static void check_none(int version)
@@ -220,7 +214,7 @@ static void check_none(int version)
 static void no_answer_staples_nothing(void **state)
 {
   (void)state;
-  each_version(check_none);
+  for_each_version(check_none);
 }
 
 static void check_refusal(int version)
@@ -243,7 +237,7 @@ static void check_refusal(int version)
 static void a_refusal_is_an_alert(void **state)
 {
   (void)state;
-  each_version(check_refusal);
+  for_each_version(check_refusal);
 }
 
 static void check_nobody(int version)
@@ -265,7 +259,7 @@ static void check_nobody(int version)
 static void both_have_to_want_it(void **state)
 {
   (void)state;
-  each_version(check_nobody);
+  for_each_version(check_nobody);
 }
 
 static void expect_served(int version, const char *sigalgs, const X509 *cert)
@@ -394,7 +388,7 @@ static void check_resumption(int version)
 static void a_resumed_handshake_asks_nothing_and_notes_nothing(void **state)
 {
   (void)state;
-  each_version(check_resumption);
+  for_each_version(check_resumption);
 }
 
 static void an_engine_may_go_while_it_is_asked(void **state)

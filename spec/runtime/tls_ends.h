@@ -3,23 +3,15 @@
 #ifndef TLS_ENDS_H
 #define TLS_ENDS_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "sock.h"
+#include "tls_contexts.h"
 #include "tls_owner.h"
-#include "tls_pair.h"
 
 static struct ml_loop *loop;
-static struct ml_tls_context *server_context, *client_context; /* of the version at hand */
 
 static const struct ml_tls_options plain_server = {.server = true, .reject_unauthorized = true};
 static const struct ml_tls_options plain_client = {
@@ -27,18 +19,7 @@ static const struct ml_tls_options plain_client = {
 
 static inline void set_version(int version)
 {
-  ml_tls_context_unref(server_context);
-  ml_tls_context_unref(client_context);
-  server_context = make_context(&alpha, NULL, version);
-  client_context = make_context(NULL, &alpha, version);
-}
-
-static inline void each_version(void (*check)(void))
-{
-  set_version(TLS1_2_VERSION);
-  check();
-  set_version(TLS1_3_VERSION);
-  check();
+  make_contexts(version);
 }
 
 struct ends {
@@ -164,8 +145,7 @@ static inline int set_up(void **state)
 
 static inline int tear_down(void **state)
 {
-  ml_tls_context_unref(server_context);
-  ml_tls_context_unref(client_context);
+  free_contexts();
   ml_loop_free(loop);
   return free_identities(state);
 }

@@ -165,4 +165,10 @@ static inline void free_pair(struct pair *pair)
   ml_tls_free(pair->server);
 }
 
+static inline void for_each_version(void (*check)(int version))
+{
+  check(TLS1_2_VERSION);
+  check(TLS1_3_VERSION);
+}
+
 #endif

@@ -74,12 +74,19 @@ bool ml_tls_established(const struct ml_tls *tls)
   return tls->state >= ML_TLS_OPEN && tls->state != ML_TLS_FAILED;
 }
 
+/* Whether records of encrypted data follow, which under TLS 1.3 messages are, too. */
+static bool says_more(const struct ml_tls *tls)
+{
+  return ml_buf_size(&tls->kept) > 0 && *ml_buf_data(&tls->kept) == SSL3_RT_APPLICATION_DATA;
+}
+
 bool ml_tls_peer_may_end(const struct ml_tls *tls)
 {
   SSL *ssl = awake(tls);
-  bool done = (tls->state == ML_TLS_STORE_ASKED && SSL_version(ssl) == TLS1_3_VERSION) ||
-              (tls->state == ML_TLS_IDENTITY_ASKED && SSL_is_init_finished(ssl));
-  return done || ml_tls_established(tls);
+  bool tls13 = SSL_version(ssl) == TLS1_3_VERSION;
+  if (tls->state == ML_TLS_STORE_ASKED) return tls13 || says_more(tls);
+  if (tls->state != ML_TLS_IDENTITY_ASKED) return ml_tls_established(tls);
+  return SSL_is_init_finished(ssl) || (tls13 && (says_more(tls) || SSL_has_pending(ssl)));
 }
 
 /* ---- Failure ---- */

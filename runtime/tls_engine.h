@@ -255,9 +255,11 @@ const struct ml_error *ml_tls_error(const struct ml_tls *tls);
 enum ml_tls_state ml_tls_state(const struct ml_tls *tls);
 bool ml_tls_established(const struct ml_tls *tls); /* the handshake is over and has not failed */
 
-/* Whether the peer may leave by now: nothing of the handshake that it needs is missing. It may have
- * sent data already while ML_ASK_STORE is open, under TLS 1.3, and while a client asks
- * ML_ASK_IDENTITY of a session or a key. */
+/* Whether the peer may leave by now: nothing of the handshake that it needs is missing, or what it
+ * has said besides shows that it thinks so. It may have sent data already while ML_ASK_STORE is
+ * open, under TLS 1.3 always and under TLS 1.2 by False Start (RFC 7918), and while a client asks
+ * ML_ASK_IDENTITY, of a session or a key always, of a certificate where the rest of the server's
+ * flight is here as well (TLS 1.3): whether it is whole shows once the question is answered. */
 bool ml_tls_peer_may_end(const struct ml_tls *tls);
 
 /* The ClientHello message as it came, its header included, while a question is open that it raised

@@ -208,6 +208,25 @@ static void test_the_last_flight_waits_until_each_session_is_stored(void **state
   for_each_version(check_hold);
 }
 
+/* False Start (RFC 7918): the client of TLS 1.2 sends data before the server has concluded. */
+static void test_a_client_that_has_begun_to_send_data_may_end(void **state)
+{
+  static const uint8_t data[] = {SSL3_RT_APPLICATION_DATA, 3, 3, 0, 1, 0},
+                       notify[] = {SSL3_RT_ALERT};
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    struct ml_tls_context *context = build_with_ids(TLS1_2_VERSION);
+    struct pair pair = meet(context, keeping, context, &plain_client);
+    expect_question(pair.server, ML_ASK_STORE);
+    assert_int_equal(
+        ml_tls_input(pair.server, i ? data : notify, i ? sizeof(data) : sizeof(notify)), 0);
+    assert_int_equal(ml_tls_input_end(pair.server), 0);
+    assert_int_equal(ml_tls_peer_may_end(pair.server), i);
+    free_pair(&pair);
+    ml_tls_context_unref(context);
+  }
+}
+
 static void check_refused_store(int version)
 {
   struct ml_error reason;
@@ -505,6 +524,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_the_last_flight_waits_until_each_session_is_stored),
+      cmocka_unit_test(test_a_client_that_has_begun_to_send_data_may_end),
       cmocka_unit_test(test_a_store_that_refuses_ends_the_connection),
       cmocka_unit_test(test_sessions_made_later_are_notes),
       cmocka_unit_test(test_the_owner_is_asked_for_the_session_behind_an_id),

@@ -367,6 +367,44 @@ static void test_data_behind_the_last_flight_comes_before_the_failure(void **sta
   each_version(check_last_words);
 }
 
+/* A server of TLS 1.3 may have said all, its end included, when it has said its flight (RFC 8446,
+ * 2); `whole`: it has. */
+static void hear_a_flight_and_the_end(bool whole)
+{
+  struct ml_tls_options options = plain_client;
+  options.asks = ML_ASKS(ML_ASK_IDENTITY);
+  struct bench bench;
+  bench_open(&bench, &options);
+  turn_until_quiet();
+  (void)bench_take(&bench);
+  struct ml_stream *lower = &bench.lower.stream;
+  struct ml_buf *out = ml_tls_output(bench.peer);
+  lower->events->on_read(lower, ml_buf_data(out), ml_buf_size(out) - (whole ? 0 : 1));
+  lower->events->on_end(lower);
+  turn_until_quiet();
+  assert_int_equal(bench.owner.asks, 1);
+  assert_int_equal(bench.owner.r.count[ERROR], 0);
+  assert_int_equal(ml_tls_answer_identity(ml_tls_stream_engine(bench.owner.tls),
+                                          bench.owner.question.token, true),
+                   0);
+  ml_tls_stream_resume(bench.owner.tls);
+  turn_until_quiet();
+  assert_int_equal(bench.owner.handshakes, whole);
+  assert_int_equal(bench.owner.r.count[END], whole);
+  if (!whole) expect_error(&bench.owner, "ECONNRESET");
+  (void)bench_take(&bench);
+  assert_int_equal(ml_tls_established(bench.peer), whole);
+  bench_close(&bench);
+}
+
+static void test_a_server_that_has_said_all_is_judged_and_heard(void **state)
+{
+  (void)state;
+  set_version(TLS1_3_VERSION);
+  hear_a_flight_and_the_end(true);
+  hear_a_flight_and_the_end(false);
+}
+
 static void check_close_of_waiting(void)
 {
   for (int i = 0; i < 2; i++) {
@@ -533,6 +571,7 @@ int main(void)
       cmocka_unit_test(test_nothing_is_read_behind_close_notify),
       cmocka_unit_test(test_failures_of_the_lower_stream_are_told_once),
       cmocka_unit_test(test_data_behind_the_last_flight_comes_before_the_failure),
+      cmocka_unit_test(test_a_server_that_has_said_all_is_judged_and_heard),
       cmocka_unit_test(test_a_stream_is_closed_while_its_step_waits),
       cmocka_unit_test(test_a_forged_record_is_answered_with_an_alert),
       cmocka_unit_test(test_plain_http_is_named),

@@ -49,6 +49,7 @@ const SCENARIOS = {
   dataAfterClose: {
     act: (s) => { s.send(TYPE.alert, Buffer.from([1, 0])); s.send(TYPE.data, text(1000)); s.socket.end(); },
   },
+  allAtOnce: { behind: (s) => { s.send(TYPE.data, text(1000)); finish(s); } },
   emptyTicket: { act: (s) => s.send(TYPE.handshake, ticket(0)) },
   cutTicket: { act: (s) => s.send(TYPE.handshake, message(MESSAGE.newSessionTicket, text(5))) },
   postHandshakeAuth: { act: (s) => s.send(TYPE.handshake, certificateRequest(text(8))) },

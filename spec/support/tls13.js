@@ -245,7 +245,7 @@ function sessionIdIn(hello) {
 
 class Server extends Peer {
   // options: chain (list of DER), key (PEM), suite, helloExtra (extensions); encryptedExtensions, verify and finished
-  // replace the message
+  // replace the message; behind(server) is done with the flight, before the client's Finished
   constructor(socket, options, ready) {
     super(socket, true);
     this.options = options;
@@ -268,6 +268,7 @@ class Server extends Peer {
 
   answer(hello) {
     const o = this.options;
+    this.socket.cork();
     const serverHello = message(MESSAGE.serverHello, u16(0x0303), crypto.randomBytes(32), vec8(sessionIdIn(hello)),
       u16(o.suite || 0x1301), u8(0), vec16(extension(43, u16(0x0304)), extension(51, u16(29), vec16(this.share)),
         ...(o.helloExtra || [])));
@@ -287,6 +288,8 @@ class Server extends Peer {
     this.useSecrets(this.master, 'c ap traffic', 's ap traffic');
     this.dataKeys = [this.writer, this.reader];
     [this.writer, this.reader] = [this.dataKeys[0], reader];
+    if (o.behind) o.behind(this);
+    this.socket.uncork();
   }
 }
 

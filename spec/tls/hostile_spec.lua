@@ -156,6 +156,23 @@ describe('a client', function()
     end))
   end
 
+  it('hears a server that says all, its end included, with its first flight', P.test({}, function(await)
+    local command, port = server(await, 'allAtOnce')
+    local client = T.connect(port)
+    local seen = {}
+    for _, event in ipairs { 'secureConnect', 'end', 'close' } do
+      client:on(event, function()
+        seen[#seen + 1] = event
+      end)
+    end
+    client:on('data', function(chunk)
+      seen[#seen + 1] = #chunk
+    end)
+    await(client, 'close')
+    assert.same({ 'secureConnect', 1000, 'end', 'close' }, seen)
+    P.stop(await, command)
+  end))
+
   for _, case in ipairs {
     { 'an empty ticket', 'emptyTicket', 'ERR_SSL_LENGTH_MISMATCH' },
     { 'a ticket that is cut off', 'cutTicket', 'ERR_SSL_LENGTH_MISMATCH' },

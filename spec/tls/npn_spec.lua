@@ -27,7 +27,14 @@ describe('NPN', function()
   agreeing('is false for lists of nothing', npn {}, npn {}, { false, false })
   agreeing("says the client's first, and tells the client so, when there is nothing in common", npn { 'a', 'b' },
     npn { 'first', 'x' }, { 'first', false })
-  agreeing('is not there under TLS 1.3', { NPNProtocols = { 'a' } }, { NPNProtocols = { 'a' } }, { false, false })
+  agreeing('is not there under TLS 1.3', { NPNProtocols = { 'a' } },
+    { NPNProtocols = { 'a' }, maxVersion = 'TLSv1.3' }, { false, false })
+  agreeing('keeps a client that asks for it, and for no version, from TLS 1.3', { NPNProtocols = { 'a' } },
+    { NPNProtocols = { 'a' } }, { 'a', 'a' })
+  agreeing('does not when the client can have ALPN instead', { NPNProtocols = { 'a' } },
+    { NPNProtocols = { 'a' }, ALPNProtocols = { 'a' } }, { false, false })
+  agreeing('leaves a server and other clients their TLS 1.3', { NPNProtocols = { 'a' } }, { minVersion = 'TLSv1.3' },
+    { false, false })
 
   local function besideAlpn(name, serverList, clientList, expected)
     it(name, spec.coroutine(function(await)

@@ -4,6 +4,7 @@ local arguments = require 'moonlatch.net.arguments'
 local net = require 'net'
 local TLSSocket = require 'moonlatch.tls.socket'
 local context = require 'moonlatch.tls.context'
+local given = require 'moonlatch.tls.given'
 local tls = require 'moonlatch.tls.namespace'
 
 local type, pairs = type, pairs
@@ -22,8 +23,8 @@ end
 -- connect(options[, cb]) | connect(port[, host][, options][, cb]) | connect(path[, options][, cb]).
 -- What the options say wins over the arguments before them.
 local function normalize(...)
-  local options, callback, given = arguments.normalize(...)
-  if not given then
+  local options, callback, whole = arguments.normalize(...)
+  if not whole then
     for i = 2, math.min(3, select('#', ...)) do
       local value = select(i, ...)
       if type(value) == 'table' and not errors.validate.isCallable(value) then
@@ -75,6 +76,15 @@ local function check(options)
   end
 end
 
+-- TLS 1.3 has no NPN. Who asks for it, and for no version, means one that does.
+local function stayWithNpn(settings)
+  if given(settings.NPNProtocols) and not given(settings.ALPNProtocols) and settings.minVersion == nil
+    and settings.maxVersion == nil and not given(settings.secureProtocol)
+    and tls.DEFAULT_MAX_VERSION == 'TLSv1.3' and tls.DEFAULT_MIN_VERSION ~= 'TLSv1.3' then
+    settings.maxVersion = 'TLSv1.2'
+  end
+end
+
 -- The name the certificate is compared with, before anything is sent for it.
 local function expectedName(options)
   if type(options.servername) == 'string' and options.servername ~= '' then
@@ -95,6 +105,7 @@ function M.connect(...)
   -- A script that wraps createSecureContext sees what counts.
   local settings = merge({ ciphers = tls.DEFAULT_CIPHERS, minDHSize = MIN_DH_SIZE }, options)
   settings.isServer = false
+  stayWithNpn(settings)
   settings.secureContext = context.given(options) or tls.createSecureContext(settings)
   -- Nil as well: a name that is not to be sent must not be left where it was given.
   settings.servername = servername(options)

@@ -356,32 +356,6 @@ static void test_alpn_agrees_or_alerts(void **state)
   for_each_version(check_alpn);
 }
 
-/* Reads once so that tickets behind the handshake are taken in, and returns the last session noted.
- */
-static SSL_SESSION *collect_session(struct pair *pair)
-{
-  uint8_t buffer[16];
-  size_t n;
-  SSL_SESSION *session = NULL;
-  struct ml_tls_note *note;
-  struct ml_buf *out = ml_tls_output(pair->server);
-  if (ml_buf_size(out))
-    assert_int_equal(ml_tls_input(pair->client, ml_buf_data(out), ml_buf_size(out)), 0);
-  else
-    assert_int_equal(ml_tls_input(pair->client, NULL, 0), 0);
-  assert_int_equal(ml_tls_read(pair->client, buffer, sizeof(buffer), &n), ML_TLS_WANT_INPUT);
-  assert_int_equal(ml_tls_input_end(pair->client), 0);
-  ml_buf_free(out);
-  while ((note = ml_tls_next_note(pair->client))) {
-    assert_int_equal(note->kind, ML_NOTE_SESSION);
-    SSL_SESSION_free(session);
-    session = note->session;
-    SSL_SESSION_up_ref(session);
-    ml_tls_note_free(note);
-  }
-  return session;
-}
-
 static struct ml_tls_options with_session(SSL_SESSION *session, uint8_t **memory)
 {
   struct ml_tls_options client = plain_client;
@@ -398,7 +372,7 @@ static void check_resumption(int version)
   struct ml_tls_context *client = make_context(NULL, &alpha, version);
   struct pair pair = make_pair(server, &plain_server, client, &plain_client);
   shake(&pair);
-  SSL_SESSION *session = collect_session(&pair);
+  SSL_SESSION *session = last_session(&pair, NULL);
   assert_non_null(session);
   free_pair(&pair);
   struct ml_tls_options again = with_session(session, &der);

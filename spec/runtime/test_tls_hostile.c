@@ -80,20 +80,15 @@ struct session {
 static struct session take_session(struct pair *pair)
 {
   struct session result = {0};
-  struct ml_tls_note *note;
+  const unsigned char *ticket;
   assert_int_equal(pair->client_result, ML_TLS_OK);
-  assert_int_equal(pass(pair->server, pair->client), ML_TLS_WANT_INPUT);
-  while ((note = ml_tls_next_note(pair->client))) {
-    OPENSSL_free(result.der);
-    result.der = NULL;
-    result.len = (size_t)i2d_SSL_SESSION(note->session, &result.der);
-    const unsigned char *ticket;
-    SSL_SESSION_get0_ticket(note->session, &ticket, &result.ticket_len);
-    result.ticket = memmem(result.der, result.len, ticket, result.ticket_len);
-    ml_tls_note_free(note);
-  }
-  assert_non_null(result.der);
+  SSL_SESSION *session = last_session(pair, NULL);
+  assert_non_null(session);
+  result.len = (size_t)i2d_SSL_SESSION(session, &result.der);
+  SSL_SESSION_get0_ticket(session, &ticket, &result.ticket_len);
+  result.ticket = memmem(result.der, result.len, ticket, result.ticket_len);
   assert_non_null(result.ticket);
+  SSL_SESSION_free(session);
   return result;
 }
 

@@ -86,21 +86,12 @@ static void test_a_long_list_of_identities_is_not_asked_to_its_end(void **state)
  * be freed. */
 static uint8_t *keep_session(struct pair *pair)
 {
-  uint8_t buffer[64], *der = NULL;
-  size_t n;
-  struct ml_tls_note *note;
-  struct ml_buf *out = ml_tls_output(pair->server);
-  assert_int_equal(ml_tls_input(pair->client, ml_buf_data(out), ml_buf_size(out)), 0);
-  assert_int_equal(ml_tls_read(pair->client, buffer, sizeof(buffer), &n), ML_TLS_WANT_INPUT);
-  assert_int_equal(ml_tls_input_end(pair->client), 0);
-  while ((note = ml_tls_next_note(pair->client))) {
-    free(der);
-    der = NULL;
-    client_options.session_len = (size_t)i2d_SSL_SESSION(note->session, &der);
-    ml_tls_note_free(note);
-  }
-  assert_non_null(der);
+  uint8_t *der = NULL;
+  SSL_SESSION *session = last_session(pair, NULL);
+  assert_non_null(session);
+  client_options.session_len = (size_t)i2d_SSL_SESSION(session, &der);
   client_options.session = der;
+  SSL_SESSION_free(session);
   free_pair(pair);
   return der;
 }

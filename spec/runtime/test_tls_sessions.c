@@ -96,23 +96,12 @@ static void drop(struct session *session)
 /* The client reads what the server has sent, and its last session is taken. */
 static struct session take(struct pair *pair, int expected)
 {
-  uint8_t buffer[16];
-  size_t n;
+  int count;
   struct session result = {0};
-  struct ml_tls_note *note;
-  struct ml_buf *out = ml_tls_output(pair->server);
-  assert_int_equal(ml_tls_input(pair->client, ml_buf_data(out), ml_buf_size(out)), 0);
-  assert_int_equal(ml_tls_read(pair->client, buffer, sizeof(buffer), &n), ML_TLS_WANT_INPUT);
-  assert_int_equal(ml_tls_input_end(pair->client), 0);
-  ml_buf_free(out);
-  while ((note = ml_tls_next_note(pair->client))) {
-    assert_int_equal(note->kind, ML_NOTE_SESSION);
-    drop(&result);
-    result = encode(note->session);
-    ml_tls_note_free(note);
-    expected--;
-  }
-  assert_int_equal(expected, 0);
+  SSL_SESSION *session = last_session(pair, &count);
+  assert_int_equal(count, expected);
+  if (session) result = encode(session);
+  SSL_SESSION_free(session);
   return result;
 }
 
@@ -461,20 +450,10 @@ static long stored_life(struct pair *pair)
 /* Seconds that the client is told its ticket lives; -1: it got none. */
 static long ticket_life(struct pair *pair)
 {
-  long life = -1;
-  uint8_t buffer[16];
-  size_t n;
-  struct ml_tls_note *note;
-  struct ml_buf *out = ml_tls_output(pair->server);
-  assert_int_equal(ml_tls_input(pair->client, ml_buf_data(out), ml_buf_size(out)), 0);
-  assert_int_equal(ml_tls_read(pair->client, buffer, sizeof(buffer), &n), ML_TLS_WANT_INPUT);
-  assert_int_equal(ml_tls_input_end(pair->client), 0);
-  ml_buf_free(out);
-  while ((note = ml_tls_next_note(pair->client))) {
-    if (SSL_SESSION_has_ticket(note->session))
-      life = (long)SSL_SESSION_get_ticket_lifetime_hint(note->session);
-    ml_tls_note_free(note);
-  }
+  SSL_SESSION *session = last_session(pair, NULL);
+  bool ticket = session && SSL_SESSION_has_ticket(session);
+  long life = ticket ? (long)SSL_SESSION_get_ticket_lifetime_hint(session) : -1;
+  SSL_SESSION_free(session);
   return life;
 }
 

@@ -165,6 +165,33 @@ static inline void free_pair(struct pair *pair)
   ml_tls_free(pair->server);
 }
 
+/* The client of an open connection reads what the server has sent since. Its last session, to be
+ * freed, or NULL; `count`, unless it is NULL, is how many there were. */
+static inline SSL_SESSION *last_session(struct pair *pair, int *count)
+{
+  uint8_t buffer[16];
+  size_t n;
+  SSL_SESSION *session = NULL;
+  struct ml_tls_note *note;
+  struct ml_buf *out = ml_tls_output(pair->server);
+  const uint8_t *data = ml_buf_size(out) ? ml_buf_data(out) : NULL;
+  assert_int_equal(ml_tls_input(pair->client, data, ml_buf_size(out)), 0);
+  assert_int_equal(ml_tls_read(pair->client, buffer, sizeof(buffer), &n), ML_TLS_WANT_INPUT);
+  assert_int_equal(ml_tls_input_end(pair->client), 0);
+  ml_buf_free(out);
+  if (count) *count = 0;
+  while ((note = ml_tls_next_note(pair->client))) {
+    if (note->kind == ML_NOTE_SESSION) {
+      SSL_SESSION_free(session);
+      session = note->session;
+      SSL_SESSION_up_ref(session);
+      if (count) ++*count;
+    }
+    ml_tls_note_free(note);
+  }
+  return session;
+}
+
 static inline void for_each_version(void (*check)(int version))
 {
   check(TLS1_2_VERSION);

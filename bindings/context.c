@@ -42,6 +42,7 @@ static const struct ml_option options[] = {
     {"maxVersion", ML_OPTION_INT, FIELD(max_version), 0},
     {"setOptions", ML_OPTION_U64, FIELD(set_options), 0},
     {"clearOptions", ML_OPTION_U64, FIELD(clear_options), 0},
+    {"leftOptions", ML_OPTION_U64, FIELD(left_options), 0},
     {"sessionIdContext", ML_OPTION_BYTES, FIELD(session_id_context), FIELD(session_id_context_len)},
     {"application", ML_OPTION_STRING, FIELD(application), 0},
     {"sessionTimeout", ML_OPTION_LONG, FIELD(session_timeout), 0},

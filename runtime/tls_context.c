@@ -27,6 +27,7 @@ struct ml_tls_context {
   long session_timeout; /* as given */
   int dh_bits;          /* of the parameters given; 0: none */
   char *sigalgs;        /* as given, or NULL */
+  uint64_t left_options;
   char *groups; /* as given, for connections that switch to this context; NULL: OpenSSL's choice */
 };
 
@@ -297,6 +298,7 @@ int ml_tls_context_new(struct ml_tls_context **out, const struct ml_tls_context_
   SSL_CTX_set_mode(context->ssl, BASE_MODE);
   SSL_CTX_set_options(context->ssl, SSL_OP_NO_SSLv3 | options->set_options);
   SSL_CTX_clear_options(context->ssl, options->clear_options);
+  context->left_options = options->left_options;
   ml_tls_install_callbacks(context->ssl);
 #ifdef SSL_OP_ENABLE_KTLS
   if (SSL_CTX_get_options(context->ssl) & SSL_OP_ENABLE_KTLS)
@@ -382,8 +384,9 @@ int ml_tls_context_apply(const struct ml_tls_context *context, const struct ml_t
   if (set_session_id_context(context, ssl, policy) != 1) goto fail;
   if (SSL_get_SSL_CTX(ssl) == ctx) return 0;
   if (!SSL_set_SSL_CTX(ssl, ctx)) goto fail;
+  uint64_t left = SSL_get_options(ssl) & context->left_options;
   SSL_clear_options(ssl, SSL_get_options(ssl));
-  SSL_set_options(ssl, SSL_CTX_get_options(ctx));
+  SSL_set_options(ssl, SSL_CTX_get_options(ctx) | left);
   if (SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(ctx)) != 1 ||
       SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(ctx)) != 1)
     goto fail;

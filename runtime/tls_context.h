@@ -67,6 +67,7 @@ struct ml_tls_context_options {
 
   int min_version, max_version;        /* TLS1_2_VERSION…; 0: no bound */
   uint64_t set_options, clear_options; /* SSL_OP_* */
+  uint64_t left_options; /* of these, what stays as it is when a server switches to this context */
 
   const uint8_t
       *session_id_context; /* at most SSL_MAX_SID_CTX_LENGTH bytes; none: derived, see below */

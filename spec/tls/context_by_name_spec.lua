@@ -31,6 +31,8 @@ local CASES = {
     { cipher = A }, { alert = HANDSHAKE_FAILURE } },
   { 'honorCipherOrder, off', { honorCipherOrder = false, ciphers = A .. ':' .. B },
     { '-tls1_2', '-cipher', B .. ':' .. A }, { cipher = B }, { alert = HANDSHAKE_FAILURE } },
+  { 'honorCipherOrder, left out', { ciphers = A .. ':' .. B }, { '-tls1_2', '-cipher', B .. ':' .. A }, { cipher = A },
+    { alert = HANDSHAKE_FAILURE } },
   { 'ecdhCurve', { ecdhCurve = 'P-384' }, {}, { tempKey = 'ECDH, secp384r1, 384 bits' },
     { tempKey = 'X25519, 253 bits' } },
   { 'ecdhCurve under TLS 1.2', { ecdhCurve = 'P-521' }, { '-tls1_2' }, { tempKey = 'ECDH, secp521r1, 521 bits' },
@@ -69,7 +71,7 @@ local WAYS = {
     return server, port
   end,
   SNICallback = function(await, own, options)
-    local context = tls.createSecureContext(T.merged({ honorCipherOrder = true }, options))
+    local context = tls.createSecureContext(options)
     return W.serve(await, T.merged(own, { SNICallback = function(name, callback)
       callback(nil, name == 'other.example' and context or nil)
     end }))

@@ -93,8 +93,8 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     suites, as in Node; suites alone make TLS 1.3 the minimum. "!TLS_…" rules a suite out. ERR_SSL_NO_CIPHER_MATCH:
 ---     none is known; ERR_INVALID_ARG_VALUE: there is no name in it.
 ---@field honorCipherOrder? boolean
----     Whether the server's order decides and not the client's (SSL_OP_CIPHER_SERVER_PREFERENCE). false when left out;
----     true for tls.createServer.
+---     Whether the server's order decides and not the client's (SSL_OP_CIPHER_SERVER_PREFERENCE). When left out, true
+---     for tls.createServer, and what the server has it for a context that is chosen by name.
 ---@field ecdhCurve? string|false
 ---     Groups for the key exchange, by name, in order, with colons between them; 'auto' leaves it to OpenSSL; false
 ---     does without elliptic curves (DHE under TLS 1.2, RFC 7919's groups under TLS 1.3). tls.DEFAULT_ECDH_CURVE when
@@ -340,6 +340,9 @@ local function bitmask(options, target)
     if options[name] and math.floor(set / mask) % 2 == 0 then
       target.setOptions = set + mask
     end
+  end
+  if options.honorCipherOrder == nil then
+    target.leftOptions = FLAGS.honorCipherOrder
   end
 end
 

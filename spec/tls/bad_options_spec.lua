@@ -155,6 +155,7 @@ describe('a wrong type', function()
       { 'options.ca', { ca = { T.ca.cert, 5 } } },
       { 'options.cert', { cert = { true } } },
       { 'options.key', { key = { noop } } },
+      { 'options.key', { key = { pem = T.localhost.key } } },
       { 'options.key.pem', { key = { { pem = 5 } } } },
       { 'options.key.passphrase', { key = { { pem = T.localhost.key, passphrase = 5 } } } },
       { 'options.pfx.buf', { pfx = { { buf = true } } } },

@@ -66,7 +66,7 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     CERTIFICATE" blocks are read (openssl-x509(1)). ERR_OSSL_PEM_NO_START_LINE: no certificate in it;
 ---     ERR_OSSL_X509_KEY_VALUES_MISMATCH: no key for one of several, or two of one kind; ERR_SSL_EE_KEY_TOO_SMALL,
 ---     ERR_SSL_CA_MD_TOO_WEAK …: below the security level (SSL_CTX_set_security_level(3)).
----@field key? string|tls.Key|(string|tls.Key)[]
+---@field key? string|(string|tls.Key)[]
 ---     Private keys in PEM, encrypted or not, in any order; or RFC 7512 PKCS#11 URIs ("pkcs11:token=…;object=…") of
 ---     keys that stay in their token: found with a provider for the scheme, or else with the engine "pkcs11".
 ---     ERR_OSSL_UNSUPPORTED: no key in it; ERR_OSSL_BAD_DECRYPT: a wrong passphrase or none;
@@ -176,13 +176,14 @@ local function checkFlag(options, name)
   end
 end
 
--- A string, a list of strings, or a list of tables that hold the string under `field` with a passphrase.
+-- A string, a list of strings, or a list of tables that hold the string under `field` with a passphrase; such a table
+-- alone as well, where it is of PKCS#12.
 local function blobs(name, value, field)
   value = trust.sequence(value)
   if type(value) ~= 'table' then
     return { checkText(name, value) }
   end
-  if field and value[field] ~= nil then
+  if field == 'buf' and value.buf ~= nil then
     value = { value }
   end
   local list = {}

@@ -1,8 +1,11 @@
 -- What 'close' says of how a socket ended.
 local net = require 'net'
 local spec = require 'moonlatch.spec'
+local stream = require 'stream'
 local tls = require 'tls'
+local H = require 'spec.support.hostile'
 local N = require 'spec.support.node'
+local P = require 'spec.support.peers'
 local T = require 'spec.support.tls'
 
 -- The argument of 'close' once `act` has ended the socket; 'nothing' for none.
@@ -14,6 +17,22 @@ local function said(await, socket, act)
     end)
     act(socket)
   end)
+end
+
+-- A Duplex that passes everything on to a socket.
+local function throughDuplex(socket)
+  local duplex = stream.Duplex {
+    read = function() socket:resume() end,
+    write = function(_, chunk, _, callback) socket:write(chunk, callback) end,
+    final = function(_, callback) socket:finish(callback) end,
+    destroy = function(_, err, callback)
+      socket:destroy()
+      callback(err)
+    end,
+  }
+  socket:on('data', function(chunk) duplex:push(chunk) end)
+  socket:on('end', function() duplex:push(nil) end)
+  return duplex
 end
 
 local function destroyWith(err)
@@ -83,6 +102,63 @@ describe('the argument of close', function()
         server:close(done)
       end))
     end)
+  end))
+
+  -- Over a socket that was there, and over a Duplex.
+  local function carried(options, act, check)
+    return spec.coroutine(function(await)
+      for _, carry in ipairs { function(socket) return socket end, throughDuplex } do
+        local server, port = P.serve(await, {}, function(peer)
+          peer:on('error', function() end)
+          peer:resume()
+        end)
+        local below = carry(net.connect(port, '127.0.0.1'))
+        below:on('error', function() end)
+        local client, failure = T.connect(nil, T.merged({ socket = below }, options)), nil
+        client:on('error', function(err) failure = err end)
+        local hadError = await(function(closed)
+          client:on('close', function(value) closed(nil, value) end)
+          act(client, below)
+        end)
+        check(hadError, failure)
+        P.close(await, server)
+      end
+    end)
+  end
+
+  it('is no error when the stream below fails, which is an error event', carried({}, function(client, below)
+    client:on('secureConnect', function()
+      below:destroy(Error 'below')
+    end)
+  end, function(hadError, failure)
+    assert.equal('below', failure.message)
+    assert.is_false(hadError)
+  end))
+
+  it('is one when the handshake fails', carried({ checkServerIdentity = function()
+    return Error 'not the one'
+  end }, function() end, function(hadError, failure)
+    assert.equal('not the one', failure.message)
+    assert.is_true(hadError)
+  end))
+
+  it('is one for the socket of a tlsClientError', spec.coroutine(function(await)
+    local server, port = P.serve(await, { ALPNProtocols = { 'a' } })
+    server:on('tlsClientError', function(_, socket)
+      socket:on('close', function(hadError) server.told = hadError end)
+    end)
+    assert.truthy(H.clientFailure(await, port, { ALPNProtocols = { 'b' } }).hadError)
+    P.close(await, server)
+    assert.is_true(server.told)
+  end))
+
+  it('is no error when TLS fails after the handshake, which is an error event', spec.coroutine(function(await)
+    local server, port = P.serve(await, { requestCert = true, ca = T.ca.cert, minVersion = 'TLSv1.3' })
+    local failure = H.clientFailure(await, port)
+    assert.is_true(failure.connected)
+    assert.equal('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', failure.error.code)
+    assert.is_false(failure.hadError)
+    P.close(await, server)
   end))
 
   it('tells of each connection that a socket had', spec.coroutine(function(await)

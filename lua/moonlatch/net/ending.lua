@@ -77,13 +77,23 @@ local function closeHandle(self)
   end
 end
 
+-- What 'close' says, which is Node's. A failure of the stream below TLS, or of TLS on a connection that was there, is
+-- 'told' by an 'error' event alone; one of a 'handshake', which a server tells and no such event, counts.
+local function hadError(self, err)
+  local failure = self._failure
+  if failure then
+    return failure == 'handshake'
+  end
+  return err and true or false
+end
+
 local function destroyDirectly(self, done, err, callback)
   self.connecting = false
   if self._wantsRead or self._leftover then -- a field that is set takes a place in the table, whatever it is set to
     self._wantsRead, self._leftover = false, false
   end
   connecting.stop(self)
-  local hadHandle, hadError = self._handle ~= nil, err and true or false
+  local hadHandle = self._handle ~= nil
   closeHandle(self)
   if self._waiting then
     self:_timeWithoutHandle(0)
@@ -93,9 +103,9 @@ local function destroyDirectly(self, done, err, callback)
   if hadHandle then
     -- With the descriptors that this turn of the loop has closed: whoever waits for the last connection of a server,
     -- or for an immediate, is told before.
-    defer(emitClose, self, hadError)
+    defer(emitClose, self, hadError(self, err))
   elseif self._lent or self.encrypted then
-    nextTick(emitClose, self, hadError)
+    nextTick(emitClose, self, hadError(self, err))
   else
     nextTick(emitClose, self) -- as in Node, where it says nothing of a socket that never had a connection to lose
   end

@@ -65,6 +65,7 @@ Socket._attempts = false
 Socket._pendingStart = false
 Socket._server = false
 Socket._resetAndClosing = false
+Socket._failure = false         -- see hadError in ending.lua
 
 local function openDescriptor(fd)
   local handle, err = native.sock(fd)

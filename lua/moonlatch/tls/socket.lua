@@ -239,7 +239,7 @@ end
 local PER_CONNECTION = {
   'authorized', 'authorizationError', 'alpnProtocol', 'npnProtocol', 'servername', 'secureConnecting',
   '_established', '_released', '_reported', '_verified', '_sessions', '_identityError', '_scriptError',
-  '_parent', '_carrier', '_renegotiations', '_renegotiated', '_tracePrefix',
+  '_parent', '_carrier', '_renegotiations', '_renegotiated', '_tracePrefix', '_failure',
 }
 
 --- The socket is to connect again.
@@ -417,6 +417,7 @@ function TLSSocket:_onHandleError(err)
   end
   local cause = wrap.cause(self, err)
   if cause ~= err then
+    self._failure = 'told'
     self:destroy(cause)
     return
   end
@@ -431,8 +432,12 @@ function TLSSocket:_onHandleError(err)
     self.servername = self._handle:servername() or false
   end
   if self:_reportToServer(err) then
+    self._failure = 'handshake'
     self:destroy()
   else
+    if self._established and not err.syscall then
+      self._failure = 'told'
+    end
     outliveClient(self)
     self:destroy(err)
   end
@@ -445,6 +450,9 @@ local function destroyDirectly(self, done, err, callback)
   if self._tls.accepted and not self._released then
     local _ = self.remoteAddress -- so that listeners can ask for it still
     self:_reportToServer(err or errors.new('socket hang up', { code = 'ECONNRESET' }), true)
+    if err and not self._failure then
+      self._failure = 'handshake'
+    end
     err = nil
   end
   wishes.drop(self, err)

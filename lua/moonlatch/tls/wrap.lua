@@ -113,6 +113,7 @@ local function startOnSocket(self, socket)
     self:destroy()
   end)
   socket:once('error', function(err)
+    self._failure = 'told'
     self:destroy(err)
   end)
   local ready = whenReady(socket, function()

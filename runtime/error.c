@@ -96,8 +96,8 @@ static const char *reason_of(unsigned long number, const char *fallback)
   const char *reason = ERR_reason_error_string(number);
   if (reason) return reason;
   if (ERR_SYSTEM_ERROR(number)) return strerror(ERR_GET_REASON(number));
-  /* An alert that the peer sent, of a number that means nothing. */
-  bool alert = ERR_GET_LIB(number) == ERR_LIB_SSL && ERR_GET_REASON(number) > SSL_AD_REASON_OFFSET;
+  /* An alert that the peer sent, of a number that means nothing, or no failure (close_notify). */
+  bool alert = ERR_GET_LIB(number) == ERR_LIB_SSL && ERR_GET_REASON(number) >= SSL_AD_REASON_OFFSET;
   return alert ? "unknown alert" : fallback;
 }
 

@@ -136,6 +136,10 @@ enum ml_tls_result ml_tls_fail(struct ml_tls *tls)
     ml_error_verify(&err, tls->verify_result);
   else
     ml_error_openssl(&err, "TLS failed without a reason");
+  if (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_REASON(last) == SSL_AD_REASON_OFFSET) {
+    tls->alert = SSL_AD_CLOSE_NOTIFY; /* fatal, which no end is (RFC 5246, 7.2.1) */
+    tls->alert_from = ML_ALERT_PEER;
+  }
   if (tls->small_dh_bits > 0)
     ml_tls_dh_size_error(tls, &err);
   else

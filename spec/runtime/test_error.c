@@ -142,6 +142,10 @@ static void test_openssl_without_a_reason(void **state)
   assert_string_equal(err.reason, "unknown alert");
   assert_string_equal(err.code, "ERR_SSL_UNKNOWN_ALERT");
 
+  ERR_raise(ERR_LIB_SSL, SSL_AD_REASON_OFFSET); /* and a fatal close_notify */
+  ml_error_openssl(&err, "unused");
+  assert_string_equal(err.code, "ERR_SSL_UNKNOWN_ALERT");
+
   ERR_raise(ERR_LIB_USER, 77); /* a number nobody registered a text for */
   ml_error_openssl(&err, "fallback");
   assert_string_equal(err.reason, "fallback");

@@ -329,6 +329,24 @@ static void check_close_in_handshake(int version)
   ml_tls_context_unref(client);
 }
 
+/* An alert of a level that it cannot have, which TLS 1.2 goes by. */
+static void test_a_fatal_close_notify_is_an_alert_like_others(void **state)
+{
+  static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 0};
+  (void)state;
+  struct ml_tls_context *context = make_context(NULL, &alpha, 0);
+  struct ml_tls *client = make_engine(context, &plain_client);
+  assert_int_equal(ml_tls_handshake(client), ML_TLS_WANT_INPUT);
+  assert_int_equal(ml_tls_input(client, alert, sizeof(alert)), 0);
+  assert_int_equal(ml_tls_handshake(client), ML_TLS_ERROR);
+  assert_int_equal(ml_tls_input_end(client), 0);
+  assert_string_equal(ml_tls_error(client)->code, "ERR_SSL_UNKNOWN_ALERT");
+  assert_int_equal(ml_tls_error(client)->alert, SSL_AD_CLOSE_NOTIFY);
+  assert_int_equal(ml_tls_error(client)->alert_from, ML_ALERT_PEER);
+  ml_tls_free(client);
+  ml_tls_context_unref(context);
+}
+
 static void test_close_notify_during_the_handshake_is_a_reset(void **state)
 {
   (void)state;
@@ -451,6 +469,7 @@ int main(void)
       cmocka_unit_test(test_resuming_does_not_launder_a_server),
       cmocka_unit_test(test_a_session_that_is_none),
       cmocka_unit_test(test_close_notify_during_the_handshake_is_a_reset),
+      cmocka_unit_test(test_a_fatal_close_notify_is_an_alert_like_others),
       cmocka_unit_test(test_renegotiation_is_declined),
       cmocka_unit_test(test_questions_may_be_left_unanswered),
       cmocka_unit_test(test_the_key_log_follows_the_chosen_context),

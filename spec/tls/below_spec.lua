@@ -104,6 +104,8 @@ describe('The socket below TLS', function()
 
   it('tells of idleness once for each time that something has moved', between(function(await, client, plain, peer)
     local told = 0
+    peer:write('behind the tickets')
+    await(client, 'data')
     plain:on('timeout', function()
       told = told + 1
     end)
@@ -115,7 +117,9 @@ describe('The socket below TLS', function()
     assert.equal(1, told)
     client:write('something')
     await(peer, 'data')
-    await(plain, 'timeout')
+    if told == 1 then
+      await(plain, 'timeout')
+    end
     assert.equal(2, told)
   end))
 

@@ -149,6 +149,20 @@ describe('The socket below TLS', function()
     assert.same({ client = 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', peer = 'ERR_SSL_WRONG_VERSION_NUMBER' }, failures)
   end))
 
+  it('ends TLS when it is ended', between(function(await, client, plain, peer)
+    local ended = false
+    peer:on('end', function()
+      ended = true
+    end)
+    client:write('last words')
+    plain:finish()
+    assert.equal('last words', await(peer, 'data'))
+    client:resume()
+    P.closed(await, client, peer)
+    assert.is_true(ended)
+    assert.is_nil(client.errored)
+  end))
+
   it('sends nothing when TLS has shut it down', between(function(await, client, plain, peer)
     plain:on('error', function() end)
     client:on('error', function() end)

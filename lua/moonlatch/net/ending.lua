@@ -16,8 +16,11 @@ local function final(self, done)
     self._pendingFinal = done
     return
   elseif not self._handle then
+    local above = self._above
     if not self._lent then
       self._pendingFinal = nop -- over for the script; the peer hears of it should there be one
+    elseif above and not above.writableEnded then
+      above:finish()
     end
     done(self)
     return

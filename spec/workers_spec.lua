@@ -2,6 +2,7 @@
 local fs = require 'fs'
 local net = require 'net'
 local process = require 'process'
+local spec = require 'moonlatch.spec'
 local C = require 'spec.support.cluster'
 local P = require 'spec.support.peers'
 
@@ -240,6 +241,10 @@ describe('SIGHUP', function()
 end)
 
 describe('a reload with workers that do not answer', function()
+  -- Seconds: ample for a worker that does.
+  local patience = 1 * spec.slowness
+  local PATIENCE = '--reload-timeout=' .. patience
+
   local FOREVER = "io.stdout:write('starting\\n') io.stdout:flush() while true do end"
 
   local function serves(await, command, port, prefix)
@@ -250,12 +255,12 @@ describe('a reload with workers that do not answer', function()
 
   it('gives up new ones whose main chunk does not end; the next one works', C.test(C.server 'old ',
     function(await, script)
-      local command = C.start(script, { '--workers=2', '--reload-timeout=0.2' })
+      local command = C.start(script, { '--workers=2', PATIENCE })
       local port = C.listening(await, command, 2)
       script.write(FOREVER)
       command:kill(SIGHUP)
       P.waitFor(await, command, 'stderr',
-        'the old workers stay: Worker %d ended before it served %(not within 0.2 s%)\n')
+        ('the old workers stay: Worker %%d ended before it served %%(not within %d s%%)\n'):format(patience))
       assert.matches('^old ', (C.ask(await, port)))
       script.write(C.server 'new ')
       command:kill(SIGHUP)
@@ -276,7 +281,7 @@ describe('a reload with workers that do not answer', function()
     .. ' while true do end end) end)'
 
   it('does not wait for ever for one that is busy', C.test(BUSY, function(await, script)
-    local command = C.start(script, { '--workers=1', '--reload-timeout=0.2' })
+    local command = C.start(script, { '--workers=1', PATIENCE })
     local port = C.listening(await, command, 1)
     local old = tonumber((C.ask(await, port)):match('%d+'))
     script.write(C.server 'new ')

@@ -45,10 +45,19 @@ struct ml_tls_context {
   "X25519:P-256:X448:P-521:P-384:ffdhe2048:ffdhe3072:ffdhe4096:ffdhe6144:ffdhe8192"
 #endif
 
+/* Whether it is PEM at all. */
+static bool armoured(const struct ml_tls_blob *blob)
+{
+  static const char begin[] = "-----BEGIN ";
+  return memmem(blob->data, blob->len, begin, sizeof(begin) - 1) != NULL;
+}
+
+/* Other blocks are passed over, as they are beside certificates. */
 static int add_ca(SSL_CTX *ssl, X509_STORE *store, const struct ml_tls_blob *blob)
 {
   STACK_OF(X509) *certs = ml_pem_certs(blob);
-  int result = certs ? 0 : -1;
+  if (!certs) return armoured(blob) && ml_pem_ended() ? 0 : -1;
+  int result = 0;
   for (int i = 0; result == 0 && i < sk_X509_num(certs); i++) {
     X509 *cert = sk_X509_value(certs, i);
     if (X509_STORE_add_cert(store, cert) != 1 || SSL_CTX_add_client_CA(ssl, cert) != 1) result = -1;

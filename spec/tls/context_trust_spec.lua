@@ -57,6 +57,7 @@ describe('ca', function()
       .. between.cert, {} },
     { 'an empty list, which trusts nobody', {}, { ada = UNKNOWN, eve = UNKNOWN } },
     { 'a key among them, which is passed over', T.ca.key .. T.ca.cert, { eve = UNKNOWN } },
+    { 'nothing but a key, which is trust in nobody', T.ca.key, { ada = UNKNOWN, eve = UNKNOWN } },
   }
   for _, case in ipairs(cases) do
     it(('may be %s'):format(case[1]), P.test(CLIENTS, function(await, files)

@@ -80,7 +80,7 @@ local type, ipairs, pairs, next = type, ipairs, pairs, next
 ---     ciphers of OpenSSL's legacy provider, which is not loaded.
 ---@field ca? string|string[]
 ---     Authorities to trust instead of the system's, each string with any number of PEM blocks as in `cert`; an empty
----     list trusts nobody. A server also names them to its clients. ERR_OSSL_PEM_NO_START_LINE: none in it.
+---     list trusts nobody. A server also names them to its clients. ERR_OSSL_PEM_NO_START_LINE: no PEM.
 ---@field crl? string|string[]
 ---     Revocation lists in PEM. With any, each certificate of a chain needs the list of its issuer: UNABLE_TO_GET_CRL,
 ---     CERT_REVOKED and CRL_HAS_EXPIRED are what the handshake fails with.

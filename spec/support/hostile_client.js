@@ -15,6 +15,12 @@ function times(count, act) {
   for (let i = 0; i < count; i++) act(i);
 }
 
+const protocols = (name) => extension(16, vec16(vec8(Buffer.from(name))));
+
+function retried(second) {
+  return { share: false, extra: [protocols('h2')], second, wants: 100, act: (c) => c.send(TYPE.data, text(100)) };
+}
+
 // name: { wants: bytes of echo, act(client) once the handshake is over, and options of Client }
 const SCENARIOS = {
   // What is unusual but allowed.
@@ -36,6 +42,15 @@ const SCENARIOS = {
   alpnEmpty: { extra: [extension(16)] },
   alpnEmptyName: { extra: [extension(16, vec16(vec8()))] },
   alpnCut: { extra: [extension(16, vec16(u8(9), text(2)))] },
+  // A second hello that is not the first one with a key share (RFC 8446, 4.1.2). All say which protocols they know.
+  secondHonest: retried({}),
+  secondOtherName: retried({ serverName: serverName('other') }),
+  secondNoProtocols: retried({ extra: [] }),
+  secondOtherProtocols: retried({ extra: [protocols('http/1.1')] }),
+  secondNoShare: retried({ share: false }),
+  secondOtherSuite: retried({ suite: 0x1302 }),
+  secondOtherVersion: retried({ version: 0x0303 }),
+  secondEarlyData: retried({ extra: [protocols('h2'), extension(42)] }),
   // The handshake.
   badFinished: { finished: message(MESSAGE.finished, text(32)) },
   longFinished: { finished: message(MESSAGE.finished, text(320)) },

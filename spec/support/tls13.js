@@ -31,6 +31,9 @@ function expand(secret, label, context, length) {
   return hmac(secret, cat(info, u8(1))).subarray(0, length);
 }
 
+// The random of a HelloRetryRequest (RFC 8446, 4.1.3).
+const RETRY = hash(Buffer.from('HelloRetryRequest'));
+
 const NOTHING = Buffer.alloc(0);
 const ZEROS = Buffer.alloc(32);
 
@@ -167,28 +170,50 @@ class Peer {
 }
 
 class Client extends Peer {
-  // options: serverName (the whole extension), extra (extensions), helloStep and finishedStep (bytes per record of the
-  // two flights), finished (replaces the message)
+  // options: serverName (the whole extension), extra (extensions), share (false: none, which leads to a
+  // HelloRetryRequest), second (what differs in the second hello), helloStep and finishedStep (bytes per record of the two
+  // flights), finished (replaces the message)
   constructor(port, options, ready) {
     super(net.connect(port, '127.0.0.1'), false);
     this.options = options;
     this.ready = ready;
-    this.hello = message(MESSAGE.clientHello, u16(0x0303), crypto.randomBytes(32), vec8(crypto.randomBytes(32)),
-      vec16(u16(0x1301)), vec8(u8(0)), vec16(
-        options.serverName || serverName('localhost'),
-        extension(10, vec16(u16(29))), extension(13, vec16(u16(0x0403), u16(0x0804), u16(0x0503))),
-        extension(43, vec8(u16(0x0304))), extension(45, vec8(u8(1))),
-        extension(51, vec16(u16(29), vec16(this.share))), ...(options.extra || [])));
+    this.random = crypto.randomBytes(32);
+    this.sessionId = crypto.randomBytes(32);
+    this.hello = this.makeHello(options);
     this.transcript = this.hello;
-    this.socket.on('connect', () => {
-      const step = options.helloStep || 16000;
-      for (let i = 0; i < this.hello.length; i += step)
-        this.raw(record(TYPE.handshake, this.hello.subarray(i, i + step), 0x0301));
-    });
+    this.socket.on('connect', () => this.sayHello());
+  }
+
+  makeHello(o) {
+    const shares = o.share === false ? [] : [u16(29), vec16(this.share)];
+    return message(MESSAGE.clientHello, u16(0x0303), this.random, vec8(this.sessionId), vec16(u16(o.suite || 0x1301)),
+      vec8(u8(0)), vec16(
+        o.serverName || serverName('localhost'),
+        extension(10, vec16(u16(29))), extension(13, vec16(u16(0x0403), u16(0x0804), u16(0x0503))),
+        extension(43, vec8(u16(o.version || 0x0304))), extension(45, vec8(u8(1))),
+        extension(51, vec16(...shares)), ...(o.extra || [])));
+  }
+
+  sayHello() {
+    const step = this.options.helloStep || 16000;
+    for (let i = 0; i < this.hello.length; i += step)
+      this.raw(record(TYPE.handshake, this.hello.subarray(i, i + step), 0x0301));
+  }
+
+  // RFC 8446, 4.4.1: the first hello stands in the transcript as its hash.
+  sayHelloAgain(request) {
+    const first = message(254, hash(this.hello));
+    this.hello = this.makeHello({ ...this.options, share: true, ...this.options.second });
+    this.transcript = cat(first, request, this.hello);
+    this.sayHello();
   }
 
   onMessage(type, whole) {
     if (this.opened) return;
+    if (type === MESSAGE.serverHello && whole.includes(RETRY)) {
+      this.sayHelloAgain(whole);
+      return;
+    }
     this.transcript = cat(this.transcript, whole);
     if (type === MESSAGE.serverHello) {
       this.agree(shareIn(whole));

@@ -41,6 +41,7 @@ describe('a server', function()
     { 'a hello of 36 kilobytes', 'hugeHello', 100 },
     { 'a Finished in records of one byte', 'finishedInBytes', 100 },
     { 'a hundred requests for new keys', 'keyUpdates', 100, 100 },
+    { 'a second hello after a HelloRetryRequest', 'secondHonest', 100 },
     { 'a few empty records', 'emptyRecords', 1 },
     { 'twenty thousand records of one byte', 'byteRecords', 20000 },
     { 'records that are nearly all padding', 'padding', 50 },
@@ -73,6 +74,26 @@ describe('a server', function()
       local facts = attack(await, guarded.port, case[2])
       assert.equal(case[4], facts.alerts)
       assert.equal(case[3], H.onlyError(await, guarded).code)
+    end))
+  end
+
+  for _, case in ipairs {
+    { 'another name', 'secondOtherName', 'ERR_SSL_BAD_EXTENSION', '47' },
+    { 'no protocols', 'secondNoProtocols', 'ERR_SSL_BAD_EXTENSION', '47' },
+    { 'other protocols', 'secondOtherProtocols', 'ERR_SSL_BAD_EXTENSION', '47' },
+    { 'no key share', 'secondNoShare', 'ERR_SSL_BAD_KEY_SHARE', '47' },
+    { 'another cipher suite', 'secondOtherSuite', 'ERR_SSL_BAD_CIPHER', '47' },
+    { 'another version', 'secondOtherVersion', 'ERR_SSL_UNSUPPORTED_PROTOCOL', '70' },
+    { 'early data', 'secondEarlyData', 'ERR_SSL_BAD_EXTENSION', '47' },
+  } do
+    it('ends the handshake over a second hello with ' .. case[1] .. ', answered later', P.test({}, function(await)
+      local guarded = H.guard(await, { ALPNCallback = function(_, callback)
+        setImmediate(callback, nil, 'h2')
+      end })
+      local facts = attack(await, guarded.port, case[2])
+      assert.equal(case[4], facts.alerts)
+      assert.equal('0', facts.data)
+      assert.equal(case[3], H.onlyError(await, guarded, { ALPNProtocols = { 'h2' } }).code)
     end))
   end
 

@@ -171,8 +171,8 @@ class Peer {
 
 class Client extends Peer {
   // options: serverName (the whole extension), extra (extensions), share (false: none, which leads to a
-  // HelloRetryRequest), second (what differs in the second hello), helloStep and finishedStep (bytes per record of the two
-  // flights), finished (replaces the message)
+  // HelloRetryRequest), second (what differs in the second hello), helloStep and finishedStep (bytes per record of the
+  // two flights), finished (replaces the message)
   constructor(port, options, ready) {
     super(net.connect(port, '127.0.0.1'), false);
     this.options = options;

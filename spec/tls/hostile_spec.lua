@@ -97,6 +97,50 @@ describe('a server', function()
     end))
   end
 
+  -- What can be said without keys, instead of the ClientKeyExchange, and the alert that comes back (RFC 5246, 7.2).
+  local CCS, ALERT, HANDSHAKE, DATA = 20, 21, 22, 23
+  local function record(kind, body)
+    return string.char(kind, 3, 3, math.floor(#body / 256), #body % 256) .. body
+  end
+  local function message(kind, body)
+    return string.char(kind, 0, math.floor(#body / 256), #body % 256) .. body
+  end
+  for _, case in ipairs {
+    { 'a change of cipher before the keys', record(CCS, '\1'), 'ERR_SSL_UNEXPECTED_MESSAGE', 10 },
+    { 'two changes of cipher in a record', record(CCS, '\1\1'), 'ERR_SSL_BAD_CHANGE_CIPHER_SPEC', 10 },
+    { 'a change of cipher in the middle of a message',
+      record(HANDSHAKE, '\16\0\0') .. record(CCS, '\1'), 'ERR_SSL_BAD_CHANGE_CIPHER_SPEC', 10 },
+    { 'a Finished before the keys', record(HANDSHAKE, message(20, ('x'):rep(12))), 'ERR_SSL_UNEXPECTED_MESSAGE', 10 },
+    { 'a CertificateVerify before the keys', record(HANDSHAKE, message(15, '')), 'ERR_SSL_UNEXPECTED_MESSAGE', 10 },
+    { 'a certificate that nobody asked for',
+      record(HANDSHAKE, message(11, '\0\0\0')), 'ERR_SSL_UNEXPECTED_MESSAGE', 10 },
+    { 'a HelloRequest of the client', record(HANDSHAKE, message(0, '')), 'ERR_SSL_UNEXPECTED_MESSAGE', 10 },
+    { 'an unknown message', record(HANDSHAKE, message(99, '')), 'ERR_SSL_UNEXPECTED_MESSAGE', 10 },
+    { 'a message of megabytes', record(HANDSHAKE, '\16\255\255\255'), 'ERR_SSL_EXCESSIVE_MESSAGE_SIZE', 47 },
+    { 'an empty ClientKeyExchange', record(HANDSHAKE, message(16, '')), 'ERR_SSL_MISSING_TMP_ECDH_KEY', 40 },
+    { 'a key that is no point', record(HANDSHAKE, message(16, '\3abc')), 'ERR_SSL_BAD_KEY_SHARE', 47 },
+    { 'data', record(DATA, 'x'), 'ERR_SSL_UNEXPECTED_RECORD', 10 },
+    { 'a record of an unknown type', record(24, 'x'), 'ERR_SSL_UNEXPECTED_RECORD', 10 },
+    { 'a record of another version', '\22\4\0\0\1x', 'ERR_SSL_WRONG_VERSION_NUMBER', 70 },
+    { 'a record that is too long', '\22\3\3\72\1', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 22 },
+    { 'empty records without end', record(HANDSHAKE, ''):rep(100), 'ERR_SSL_RECORD_TOO_SMALL', 10 },
+    { 'warnings without end', record(ALERT, '\1\90'):rep(100), 'ERR_SSL_TOO_MANY_WARN_ALERTS', 10 },
+    { 'a fatal alert', record(ALERT, '\2\40'), 'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', 'peer' },
+    { 'a fatal close_notify', record(ALERT, '\2\0'), 'ERR_SSL_UNKNOWN_ALERT', 'peer' },
+    { 'an alert of another level', record(ALERT, '\3\40'), 'ERR_SSL_UNKNOWN_ALERT_TYPE', 47 },
+  } do
+    it('ends a handshake of TLS 1.2 over ' .. case[1], P.test({}, function(await)
+      local guarded = H.guard(await, { maxVersion = 'TLSv1.2' })
+      local hello = H.clientHello(await, { maxVersion = 'TLSv1.2' })
+      local received = H.raw(await, guarded.port, function(socket)
+        socket:write(hello .. case[2])
+      end)
+      local alert = received:match('\21\3[\1\3]%z\2\2(.)$')
+      local err = H.onlyError(await, guarded)
+      assert.same({ case[3], case[4] }, { err.code, alert and alert:byte() or err.alertFrom })
+    end))
+  end
+
   for _, case in ipairs {
     { 'nothing but padding', 'onlyPadding', 'ERR_SSL_BAD_RECORD_TYPE', '10' },
     { 'an empty inner record', 'emptyInner', 'ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', '20' },

@@ -102,12 +102,6 @@ static BIO *open_bytes(const void *data, size_t len)
   return len > INT32_MAX ? NULL : BIO_new_mem_buf(data, (int)len);
 }
 
-static bool looks_like_pem(const void *data, size_t len)
-{
-  static const char mark[] = "-----BEGIN ";
-  return memmem(data, len, mark, sizeof(mark) - 1) != NULL;
-}
-
 /* Any encoding that OpenSSL knows: PEM or DER, PKCS#8, SubjectPublicKeyInfo or the algorithm's own.
  */
 static EVP_PKEY *decode(BIO *bio, int selection, struct ml_pem_lock *lock)
@@ -141,7 +135,7 @@ int ml_key_read_private(EVP_PKEY **out, const void *data, size_t len, const char
   BIO *bio = open_bytes(data, len);
   /* This one's errors tell a wrong passphrase from a broken key; the decoder's do not. */
   struct ml_pem_lock lock = {passphrase, false};
-  if (bio && looks_like_pem(data, len))
+  if (bio && ml_pem_in(data, len))
     key = ml_pem_private_key(bio, &lock);
   else if (bio)
     key = decode(bio, EVP_PKEY_KEYPAIR, &lock);
@@ -169,7 +163,7 @@ int ml_key_read_public(EVP_PKEY **out, const void *data, size_t len, const char 
   BIO *bio = open_bytes(data, len);
   X509 *cert = NULL;
   struct ml_pem_lock lock = {passphrase, false};
-  if (bio && looks_like_pem(data, len))
+  if (bio && ml_pem_in(data, len))
     cert = PEM_read_bio_X509(bio, NULL, ml_pem_unlock, &lock);
   else if (bio)
     cert = d2i_X509_bio(bio, NULL);

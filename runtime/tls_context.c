@@ -24,10 +24,10 @@ struct ml_tls_context {
   unsigned session_id_context_len;
   struct ml_tls_client_policy client_policy;
   struct ml_ticket_ring tickets;
-  long session_timeout; /* as given */
-  int dh_bits;          /* of the parameters given; 0: none */
-  char *sigalgs;        /* as given, or NULL */
-  uint64_t left_options;
+  long session_timeout;  /* as given */
+  int dh_bits;           /* of the parameters given; 0: none */
+  char *sigalgs;         /* as given, or NULL */
+  uint64_t left_options; /* as given */
   char *groups; /* as given, for connections that switch to this context; NULL: OpenSSL's choice */
 };
 
@@ -45,18 +45,11 @@ struct ml_tls_context {
   "X25519:P-256:X448:P-521:P-384:ffdhe2048:ffdhe3072:ffdhe4096:ffdhe6144:ffdhe8192"
 #endif
 
-/* Whether it is PEM at all. */
-static bool armoured(const struct ml_tls_blob *blob)
-{
-  static const char begin[] = "-----BEGIN ";
-  return memmem(blob->data, blob->len, begin, sizeof(begin) - 1) != NULL;
-}
-
 /* Other blocks are passed over, as they are beside certificates. */
 static int add_ca(SSL_CTX *ssl, X509_STORE *store, const struct ml_tls_blob *blob)
 {
   STACK_OF(X509) *certs = ml_pem_certs(blob);
-  if (!certs) return armoured(blob) && ml_pem_ended() ? 0 : -1;
+  if (!certs) return ml_pem_in(blob->data, blob->len) && ml_pem_ended() ? 0 : -1;
   int result = 0;
   for (int i = 0; result == 0 && i < sk_X509_num(certs); i++) {
     X509 *cert = sk_X509_value(certs, i);
@@ -121,7 +114,7 @@ int ml_tls_context_add_ca(struct ml_tls_context *context, const struct ml_tls_bl
     SSL_CTX_set_cert_store(context->ssl, own);
     context->shared_trust = false;
   }
-  ERR_clear_error();
+  ml_error_clear_openssl();
   if (add_ca(context->ssl, SSL_CTX_get_cert_store(context->ssl), pem) == 0) return 0;
   ml_error_openssl(err, "an authority's certificate cannot be read");
   return -1;

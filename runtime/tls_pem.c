@@ -10,6 +10,12 @@ BIO *ml_pem_bio(const struct ml_tls_blob *blob)
   return BIO_new_mem_buf(blob->data, (int)blob->len);
 }
 
+bool ml_pem_in(const void *data, size_t len)
+{
+  static const char mark[] = "-----BEGIN ";
+  return memmem(data, len, mark, sizeof(mark) - 1) != NULL;
+}
+
 /* The end shows as "no start line", which is not a failure after the first block. */
 bool ml_pem_ended(void)
 {

@@ -12,6 +12,9 @@
 /* Reads from the blob's memory; the caller frees it. NULL when there is no memory. */
 BIO *ml_pem_bio(const struct ml_tls_blob *blob);
 
+/* Whether there is a block of PEM in it, of whatever kind. */
+bool ml_pem_in(const void *data, size_t len);
+
 /* Whether reading block after block ended because there was none left. Clears the error queue
  * then. */
 bool ml_pem_ended(void);

@@ -103,12 +103,14 @@ function arguments.onread(onread, before)
     return false
   end
   local buffer = onread.buffer
-  if type(buffer) ~= 'function' then
-    return { given = onread, callback = onread.callback, size = pieceSize(buffer) }
-  end
-  local read = { given = onread, callback = onread.callback, size = pieceSize(buffer()) }
-  function read.more()
-    read.size = pieceSize(buffer())
+  local read = { given = onread, callback = onread.callback }
+  if type(buffer) == 'function' then
+    function read.more()
+      read.size = pieceSize(buffer())
+    end
+    read.more()
+  else
+    read.size = pieceSize(buffer)
   end
   return read
 end

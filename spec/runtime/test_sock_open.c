@@ -98,9 +98,9 @@ static void a_sock_connects_and_opens_once(void **state)
   close(listener);
 }
 
-static void a_reset_peer_is_a_read_error(void **state)
+/* `a`, which reads, and `b` are the two ends of a TCP connection. */
+static void connect_both(void)
 {
-  (void)state;
   struct ml_addr addr;
   struct ml_error err;
   int listener = bound_to_loopback(&addr);
@@ -110,26 +110,26 @@ static void a_reset_peer_is_a_read_error(void **state)
   ml_stream_read_start(a.stream);
   ml_loop_run(loop);
   open_fd(&b, accept(listener, NULL, NULL));
+  close(listener);
+}
+
+static void a_reset_peer_is_a_read_error(void **state)
+{
+  (void)state;
+  struct ml_error err;
+  connect_both();
   assert_int_equal(ml_sock_set_reset(ml_sock_from(b.stream), &err), 0);
   recorder_close(&b);
   ml_loop_run(loop);
   assert_int_equal(a.count[ERROR], 1);
   assert_string_equal(a.error.message, "read ECONNRESET");
-  close(listener);
 }
 
 static void a_reset_comes_behind_what_was_taken_over(void **state)
 {
   (void)state;
-  struct ml_addr addr;
   struct ml_error err;
-  int listener = bound_to_loopback(&addr);
-  assert_int_equal(listen(listener, 1), 0);
-  assert_int_equal(start_connecting(&a, &addr, &err), 0);
-  a.stop_in = CONNECT;
-  ml_stream_read_start(a.stream);
-  ml_loop_run(loop);
-  open_fd(&b, accept(listener, NULL, NULL));
+  connect_both();
   assert_int_equal(write_bytes(&b, "last words", 10), ML_DONE);
   assert_int_equal(ml_stream_shutdown(b.stream, &err), ML_PENDING);
   assert_int_equal(ml_sock_set_reset(ml_sock_from(b.stream), &err), 0);
@@ -139,7 +139,6 @@ static void a_reset_comes_behind_what_was_taken_over(void **state)
   assert_memory_equal(a.bytes, "last words", 10);
   assert_int_equal(a.count[END], 0);
   assert_int_equal(a.count[ERROR], 1);
-  close(listener);
 }
 
 /* ---- Other descriptors ---- */
